@@ -1,0 +1,387 @@
+"""Actions become requests: one small function per action, no decisions.
+
+Actions run in the order the decision gave. The first that fails ends the list, except that a retreat still to come
+(users off the canary) is tried all the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, assert_never
+
+from canaryd.controller.configuration import canary_spec, same_spec
+from canaryd.controller.gather import Freshness, Gathered, is_primary_of
+from canaryd.controller.inquiries import Context, Inquiries
+from canaryd.controller.snapshots import SnapshotStore, StaleTarget
+from canaryd.core import manifests, names
+from canaryd.core.decision import (
+    Action,
+    Apply,
+    ApplyPrimary,
+    Ask,
+    CollectGarbage,
+    Decision,
+    Delete,
+    DeleteOwned,
+    Emit,
+    Forget,
+    MarkTarget,
+    Notify,
+    RemoveRoute,
+    RestoreTemplate,
+    SaveState,
+    ScalePrimary,
+    ScaleTarget,
+    StopAsking,
+    StoreSnapshot,
+    SwitchApex,
+    WriteRoute,
+)
+from canaryd.core.fingerprint import canonical_json
+from canaryd.core.kinds import (
+    CANARY,
+    DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    NETWORK_POLICY,
+    POD_DISRUPTION_BUDGET,
+    SERVICE,
+    kind_of,
+)
+from canaryd.core.model import HookType
+from canaryd.core.snapshot import Snapshot
+from canaryd.core.state import RolloutState
+from canaryd.core.status import StatusInput, render
+from canaryd.core.subset import merge_diff
+from canaryd.core.views import DeploymentView, Identity, Key, ObjectView, ServiceView
+from canaryd.ports.cache import Cache
+from canaryd.ports.clock import Clock
+from canaryd.ports.errors import Conflict, KubeError, NotFound
+from canaryd.ports.kube import KubeApi
+from canaryd.ports.recorder import Recorder
+from canaryd.ports.router import Router
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What performing needs."""
+
+    api: KubeApi
+    cache: Cache
+    router: Router
+    inquiries: Inquiries
+    recorder: Recorder
+    clock: Clock
+    freshness: Freshness
+    snapshots: SnapshotStore
+
+
+class Performer:
+    """Carries out decisions."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def perform(self, gathered: Gathered, decision: Decision) -> None:
+        """Carry out every action, in order.
+
+        Raises:
+            KubeError: a request failed; what followed it was not done, retreats excepted.
+            StaleTarget: the target changed while its snapshot was taken.
+        """
+        pending = list(decision.actions)
+        while pending:
+            action = pending.pop(0)
+            try:
+                await self._one(gathered, action)
+            except (KubeError, StaleTarget):
+                for later in pending:
+                    if isinstance(later, WriteRoute) and later.is_retreat:
+                        await self._one(gathered, later)
+                raise
+
+    async def _one(self, gathered: Gathered, action: Action) -> None:  # noqa: C901 - one branch per action
+        snap = gathered.snapshot
+        match action:
+            case SaveState(state):
+                await self._save_state(gathered, state)
+            case StoreSnapshot():
+                await self._tools.snapshots.store(_target(snap), action)
+            case ApplyPrimary(revision, replicas):
+                await self._apply_primary(snap, revision, replicas)
+            case Apply(manifest):
+                await self._apply(snap, manifest)
+            case Delete(kind, name, uid):
+                await self._tools.api.delete(kind, snap.key[0], name, uid=uid)
+            case SwitchApex(apex, selector, keep_record):
+                await self._switch_apex(snap, apex, dict(selector), keep_record=keep_record)
+            case WriteRoute(weight):
+                await self._write_route(snap, weight)
+            case RemoveRoute():
+                await self._tools.router.cleanup(snap.key)
+            case ScaleTarget(replicas):
+                await self._scale(snap, snap.key[1], replicas)
+            case ScalePrimary(replicas):
+                await self._scale(snap, names.primary_name(snap.key[1]), replicas)
+            case MarkTarget(managed):
+                await self._mark_target(snap, managed=managed)
+            case RestoreTemplate(revision):
+                restored = await self._tools.snapshots.restore(_target(snap), revision)
+                self._wrote(snap.key, restored)
+            case CollectGarbage(keep):
+                await self._tools.snapshots.collect(_target(snap), keep)
+            case DeleteOwned():
+                await self._delete_owned(snap)
+            case Forget():
+                if snap.canary is not None:
+                    await self._tools.api.delete(CANARY, *snap.key, uid=snap.canary.id.uid)
+            case Ask(questions):
+                self._tools.inquiries.ask(self._context(snap), questions)
+            case StopAsking():
+                self._tools.inquiries.stop(snap.key)
+            case Notify(hooks, occasion):
+                self._tools.inquiries.notify(self._context(snap), hooks, occasion)
+            case Emit():
+                self._emit(snap, action)
+            case _:
+                assert_never(action)
+
+    # --- our own objects ----------------------------------------------------------------------------------------------
+
+    async def _save_state(self, gathered: Gathered, state: RolloutState) -> None:
+        snap = gathered.snapshot
+        canary = await self._canary(snap, state)
+        run_spec = snap.spec
+        if state.run is not None and (snap.state is None or snap.state.run is None):
+            run_spec = snap.fresh_spec or snap.spec
+        status = render(
+            StatusInput(state, run_spec, snap.target, canary.generation, gathered.config_digest),
+            canary.status,
+            self._tools.clock.now(),
+        )
+        patch = merge_diff(canary.status, status)
+        if not patch:
+            return
+        await self._tools.api.merge_patch(
+            CANARY,
+            *snap.key,
+            {"metadata": {"resourceVersion": canary.id.resource_version}, "status": patch},
+            subresource="status",
+        )
+
+    async def _canary(self, snap: Snapshot, state: RolloutState) -> ObjectView:
+        """The Canary as it is now, created or brought up to date first when its spec says something else."""
+        target = _target(snap)
+        live = self._tools.cache.canaries.get(*snap.key)
+        wanted = canary_spec(snap.resolution, target)
+        keeps_last_valid = snap.resolution.spec is None and state.promoted
+        if live is not None and (keeps_last_valid or same_spec(live.spec, wanted)):
+            return live
+        await self._tools.api.apply(
+            {
+                "apiVersion": CANARY.api_version,
+                "kind": CANARY.kind,
+                "metadata": {
+                    "namespace": snap.key[0],
+                    "name": snap.key[1],
+                    "labels": names.ownership_labels(snap.key[1]),
+                    "ownerReferences": [manifests.owner_reference(target.id)],
+                },
+                "spec": wanted,
+            }
+        )
+        made = self._tools.cache.canaries.get(*snap.key)
+        if made is None:
+            raise Conflict(f"Canary {snap.key[0]}/{snap.key[1]} was applied but is gone again")
+        return made
+
+    async def _apply_primary(self, snap: Snapshot, revision: str, replicas: int) -> None:
+        target, app = _target(snap), snap.app
+        if app is None:
+            raise Conflict(f"Deployment {target.id.name}: its surroundings changed, looking again")
+        data = await self._tools.snapshots.data(target, revision)
+        name = names.primary_name(target.id.name)
+        existing = self._tools.cache.deployments.get(target.id.namespace, name)
+        if existing is None or not is_primary_of(existing, target.id.name):
+            await self._refuse_foreign_primary(target.id, name)
+        await self._tools.api.apply(
+            manifests.primary_manifest(
+                data,
+                target.id,
+                revision=revision,
+                label=app.label,
+                match_labels=app.match_labels,
+                replicas=replicas,
+            )
+        )
+
+    async def _refuse_foreign_primary(self, target: Identity, name: str) -> None:
+        """A forced apply would take over somebody else's Deployment; make sure there is none."""
+        try:
+            live = await self._tools.api.get(DEPLOYMENT, target.namespace, name, metadata_only=True)
+        except NotFound:
+            return
+        labels = live["metadata"].get("labels") or {}
+        if (
+            labels.get(names.LABEL_TARGET) != target.name
+            or labels.get(names.MANAGED_BY) != names.MANAGER
+        ):
+            raise Conflict(f"Deployment {name} exists and is not canaryd's; rename or delete it")
+
+    async def _apply(self, snap: Snapshot, manifest: Mapping[str, Any]) -> None:
+        """Apply an object of ours; one of that name made by somebody else is refused by its absence from our cache."""
+        kind = kind_of(dict(manifest))
+        name = manifest["metadata"]["name"]
+        if not self._is_known(snap, kind.kind, name):
+            try:
+                live = await self._tools.api.get(kind, snap.key[0], name, metadata_only=True)
+            except NotFound:
+                pass
+            else:
+                labels = live["metadata"].get("labels") or {}
+                if labels.get(names.MANAGED_BY) != names.MANAGER:
+                    raise Conflict(f"{kind.kind} {name} exists and is not canaryd's")
+        await self._tools.api.apply(dict(manifest))
+
+    def _is_known(self, snap: Snapshot, kind: str, name: str) -> bool:
+        return name in snap.services if kind == "Service" else f"{kind}/{name}" in snap.satellites
+
+    async def _delete_owned(self, snap: Snapshot) -> None:
+        """Route first, pods last: nothing is deleted while something that serves points at it."""
+        target = _target(snap)
+        await self._tools.router.cleanup(snap.key)
+        for service in snap.services.values():
+            await self._tools.api.delete(SERVICE, snap.key[0], service.id.name, uid=service.id.uid)
+        for key, view in snap.satellites.items():
+            kind = SATELLITES[key.partition("/")[0]]
+            await self._tools.api.delete(kind, snap.key[0], view.id.name, uid=view.id.uid)
+        if snap.primary is not None:
+            await self._tools.api.delete(
+                DEPLOYMENT, snap.key[0], snap.primary.id.name, uid=snap.primary.id.uid
+            )
+        await self._tools.snapshots.delete_all(target)
+
+    # --- the user's objects -------------------------------------------------------------------------------------------
+
+    async def _switch_apex(
+        self, snap: Snapshot, apex: ServiceView, selector: dict[str, str], *, keep_record: bool
+    ) -> None:
+        labels: dict[str, str | None] = {names.LABEL_APEX: None, names.LABEL_TARGET: None}
+        annotations: dict[str, str | None] = {names.ORIGINAL_SELECTOR: None}
+        if keep_record:
+            labels = {names.LABEL_APEX: snap.key[1], names.LABEL_TARGET: snap.key[1]}
+            annotations = {
+                names.ORIGINAL_SELECTOR: canonical_json(apex.original_selector()).decode()
+            }
+        await self._tools.api.merge_patch(
+            SERVICE,
+            apex.id.namespace,
+            apex.id.name,
+            {
+                "metadata": {
+                    "resourceVersion": apex.id.resource_version,
+                    "labels": labels,
+                    "annotations": annotations,
+                },
+                "spec": {"selector": merge_diff(apex.selector, selector)},
+            },
+        )
+
+    async def _scale(self, snap: Snapshot, name: str, replicas: int) -> None:
+        scaled = await self._tools.api.merge_patch(
+            DEPLOYMENT, snap.key[0], name, {"spec": {"replicas": replicas}}, subresource="scale"
+        )
+        if name == snap.key[1]:
+            self._wrote(snap.key, scaled)
+
+    async def _mark_target(self, snap: Snapshot, *, managed: bool) -> None:
+        await self._tools.api.merge_patch(
+            DEPLOYMENT,
+            *snap.key,
+            {"metadata": {"annotations": {names.MANAGED: "true" if managed else None}}},
+        )
+
+    async def _write_route(self, snap: Snapshot, weight: int) -> None:
+        if snap.app is not None:
+            await self._tools.router.write(snap.app, weight)
+        elif weight == 0:
+            await self._tools.router.retreat(snap.key)
+
+    def _wrote(self, key: Key, response: Mapping[str, Any]) -> None:
+        self._tools.freshness.wrote(key, str(response["metadata"].get("resourceVersion", "")))
+
+    # --- people and the world -----------------------------------------------------------------------------------------
+
+    def _emit(self, snap: Snapshot, event: Emit) -> None:
+        target = snap.target
+        deployment = _reference("apps/v1", "Deployment", snap.key, target.id.uid if target else "")
+        canary = self._tools.cache.canaries.get(*snap.key)
+        record = self._tools.recorder.emit
+        note = f"{snap.key[1]}.{snap.key[0]}: {event.message}"
+        record(deployment, str(event.reason), note, event.severity)
+        if canary is not None and not event.brief:
+            record(
+                _reference(CANARY.api_version, CANARY.kind, snap.key, canary.id.uid),
+                str(event.reason),
+                note,
+                event.severity,
+            )
+        hooks = snap.spec.hooks_of(HookType.EVENT) if snap.spec else ()
+        if hooks:
+            context = self._context(snap)
+            extra = {"eventMessage": event.message, "eventType": event.severity}
+            extra["timestamp"] = str(int(self._tools.clock.wall() * 1000))
+            told = tuple(replace(h, payload={**h.payload, **extra}) for h in hooks)
+            self._tools.inquiries.notify(context, told, f"event {event.reason}")
+
+    def _context(self, snap: Snapshot) -> Context:
+        app = snap.app
+        if app is None:
+            raise Conflict(f"Deployment {snap.key[1]}: its surroundings changed, looking again")
+        state, run = snap.state, snap.state.run if snap.state else None
+        service = snap.services.get(names.canary_name(app.apex.id.name))
+        address = service.cluster_ip if service else ""
+        port = _port(service, app.spec.port) if service else 0
+        return Context(
+            key=snap.key,
+            identity=self._tools.router.identity(app),
+            hook_payload={
+                "name": snap.key[1],
+                "namespace": snap.key[0],
+                "phase": str(state.phase) if state else "",
+                "checksum": run.id if run else "",
+                "runId": run.id if run else "",
+                "revision": run.revision if run else "",
+                "weight": run.weight if run else 0,
+                "step": run.step + 1 if run else 0,
+            },
+            load_url=f"http://{address}:{port}" if address not in ("", "None") and port else "",
+            load_host=f"{app.apex.id.name}.{snap.key[0]}",
+        )
+
+
+SATELLITES = {
+    kind.kind: kind for kind in (HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET, NETWORK_POLICY)
+}
+
+
+def _target(snap: Snapshot) -> DeploymentView:
+    if snap.target is None:
+        raise Conflict(f"Deployment {snap.key[1]} is gone")
+    return snap.target
+
+
+def _port(service: ServiceView, wanted: str) -> int:
+    """The Service port that load tests use: the one named in ``canaryd.io/port``, else the first."""
+    for port in service.ports:
+        if wanted in (port.name, str(port.port)):
+            return port.port
+    return service.ports[0].port if service.ports and not wanted else 0
+
+
+def _reference(api_version: str, kind: str, key: Key, uid: str) -> dict[str, str]:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "namespace": key[0],
+        "name": key[1],
+        "uid": uid,
+    }

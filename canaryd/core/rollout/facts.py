@@ -1,0 +1,225 @@
+"""Facts derived from a snapshot, and the small ways of answering with a decision, shared by all stages.
+
+A stage never repeats what another stage derived: if two need the same fact, it lives here under one name.
+"""
+
+from dataclasses import replace
+
+from canaryd.core import manifests, names
+from canaryd.core.decision import (
+    Action,
+    ApplyPrimary,
+    Decision,
+    Emit,
+    SaveState,
+    Severity,
+    StoreSnapshot,
+    SwitchApex,
+)
+from canaryd.core.model import CanarySpec, IdlePolicy
+from canaryd.core.phase import Phase
+from canaryd.core.reasons import Reason
+from canaryd.core.snapshot import App, Snapshot
+from canaryd.core.state import HistoryEntry, RolloutState, RunState
+from canaryd.core.views import DeploymentView
+
+HOLD_RECHECK_S = 10.0
+"""How often a wait that a watch should end is looked at all the same."""
+
+
+def app_of(snap: Snapshot) -> App:
+    """The discovered app; stages after ``obstacles`` may rely on it."""
+    if snap.app is None:
+        raise AssertionError("a stage that needs the app ran before the obstacles check")
+    return snap.app
+
+
+def state_of(snap: Snapshot) -> RolloutState:
+    """The recorded state; stages after enrolment may rely on it."""
+    if snap.state is None:
+        raise AssertionError("a stage that needs the state ran before enrolment")
+    return snap.state
+
+
+def run_of(snap: Snapshot) -> RunState:
+    """The run under way; stages of a run may rely on it."""
+    run = state_of(snap).run
+    if run is None:
+        raise AssertionError("a stage of a run was reached without a run")
+    return run
+
+
+def target_of(snap: Snapshot) -> DeploymentView:
+    """The target; stages after ``target_gone`` may rely on it."""
+    if snap.target is None:
+        raise AssertionError("a stage that needs the target ran after it was gone")
+    return snap.target
+
+
+def spec_of(snap: Snapshot) -> CanarySpec:
+    """The plan in force."""
+    return app_of(snap).spec
+
+
+def primary_service_name(app: App) -> str:
+    return names.primary_name(app.apex.id.name)
+
+
+def canary_service_name(app: App) -> str:
+    return names.canary_name(app.apex.id.name)
+
+
+def drain_s(snap: Snapshot) -> float:
+    """How long after a route was written its old end must be kept: propagation, and the user's delay."""
+    return max(snap.propagation_s, spec_of(snap).scale_down_delay_s)
+
+
+def parks(snap: Snapshot) -> bool:
+    """Whether the target is scaled to zero between runs."""
+    return spec_of(snap).idle is IdlePolicy.SCALE_TO_ZERO
+
+
+def need(replicas: int, percent: int) -> int:
+    """Pods that must be ready: at least one, rounded up."""
+    return max(1, -(-replicas * percent // 100))
+
+
+def wanted_primary_revision(state: RolloutState) -> str:
+    """Which revision the primary is to run."""
+    run = state.run
+    if state.phase is Phase.PROMOTING and run is not None and not run.primary_failed:
+        return run.revision
+    return state.promoted
+
+
+def primary_replicas(snap: Snapshot) -> int:
+    """Replicas to apply: what the primary has when an autoscaler may have moved it, else what the app is to have."""
+    state = state_of(snap)
+    if snap.primary is not None and app_of(snap).autoscaler is not None:
+        return max(1, snap.primary.replicas)
+    return max(1, state.replicas)
+
+
+def apply_primary(snap: Snapshot, revision: str) -> ApplyPrimary:
+    return ApplyPrimary(revision, primary_replicas(snap))
+
+
+def primary_is_rolled_out(snap: Snapshot, revision: str) -> bool:
+    """The primary runs this revision with enough ready pods, and its Service sees them."""
+    primary, spec = snap.primary, spec_of(snap)
+    return (
+        primary is not None
+        and primary.annotations.get(names.REVISION) == revision
+        and primary.is_rolled_out(spec.primary_ready)
+        and len(snap.ready(primary_service_name(app_of(snap))))
+        >= need(primary.replicas, spec.primary_ready)
+    )
+
+
+def primary_serves(snap: Snapshot) -> bool:
+    """At least one ready address stands behind the primary's Service."""
+    return bool(snap.ready(primary_service_name(app_of(snap))))
+
+
+def primary_has_capacity(snap: Snapshot) -> bool:
+    """Enough primary pods are ready to judge against and to go back to."""
+    primary = snap.primary
+    return primary is not None and primary.ready >= need(
+        primary.replicas, spec_of(snap).primary_ready
+    )
+
+
+def canary_serves(snap: Snapshot) -> bool:
+    """At least one ready address of the analysed revision stands behind the canary Service."""
+    return bool(snap.ready(canary_service_name(app_of(snap)))) and target_of(snap).ready > 0
+
+
+def canary_is_ready(snap: Snapshot) -> bool:
+    """The analysed revision is rolled out and the canary Service sees enough of it."""
+    target, spec = target_of(snap), spec_of(snap)
+    return (
+        target.replicas > 0
+        and target.is_rolled_out(spec.canary_ready)
+        and len(snap.ready(canary_service_name(app_of(snap))))
+        >= need(target.replicas, spec.canary_ready)
+    )
+
+
+def applied_weight(snap: Snapshot) -> int:
+    """Percent of traffic the routing objects send to the canary now."""
+    return snap.route.weight or 0
+
+
+def apex_points_at_primary(snap: Snapshot) -> bool:
+    """Whether the apex Service selects exactly what it should while the app is enrolled, and is marked."""
+    app = app_of(snap)
+    wanted = manifests.apex_selector(app.apex, app.label, app.value)
+    return (
+        dict(app.apex.selector) == wanted
+        and app.apex.labels.get(names.LABEL_APEX) == app.target.name
+        and names.ORIGINAL_SELECTOR in app.apex.annotations
+    )
+
+
+def point_apex_at_primary(snap: Snapshot) -> SwitchApex:
+    """The action that makes the apex Service lead to the primary."""
+    app = app_of(snap)
+    selector = manifests.apex_selector(app.apex, app.label, app.value)
+    return SwitchApex(app.apex, tuple(sorted(selector.items())), keep_record=True)
+
+
+def store_snapshot(snap: Snapshot, revision: str) -> StoreSnapshot:
+    """The action that records the target's present revision."""
+    contents = tuple(sorted((key, content) for key, (_, content) in snap.revision.contents.items()))
+    return StoreSnapshot(revision, target_of(snap).fingerprint, contents)
+
+
+def waits(
+    snap: Snapshot,
+    reason: Reason,
+    message: str,
+    *,
+    after: float | None = HOLD_RECHECK_S,
+    tell: Severity | None = None,
+) -> Decision:
+    """Do nothing but, with ``tell``, record once why: status and Event change only when the words do."""
+    state = snap.state
+    if tell is None or state is None or (state.reason, state.message) == (reason, message):
+        return Decision(reason=reason, message=message, requeue_after=after)
+    told = replace(state, reason=reason, message=message)
+    actions: tuple[Action, ...] = (SaveState(told),)
+    if state.reason != reason or tell == "Warning":
+        actions += (Emit(reason, message, tell),)
+    return Decision(reason=reason, message=message, actions=actions, requeue_after=after)
+
+
+def acts(reason: Reason, message: str, *actions: Action, after: float | None = 0.0) -> Decision:
+    """Do something and look again at once."""
+    return Decision(reason=reason, message=message, actions=actions, requeue_after=after)
+
+
+def with_reason(state: RolloutState, reason: Reason, message: str) -> RolloutState:
+    return replace(state, reason=str(reason), message=message)
+
+
+def enter(
+    state: RolloutState, phase: Phase, now: float, reason: Reason, message: str
+) -> RolloutState:
+    """The state on entering a phase."""
+    return replace(state, phase=phase, settled_at=now, reason=str(reason), message=message)
+
+
+def close_run(state: RolloutState, now: float, result: str, reason: Reason) -> RolloutState:
+    """The state without its run, the run being history."""
+    run = state.run
+    if run is None:
+        return state
+    entry = HistoryEntry(
+        revision=run.revision,
+        result=result,
+        reason=str(reason),
+        started_at=run.started_at,
+        finished_at=now,
+        decision_id=run.id,
+    )
+    return replace(state, run=None, history=(*state.history, entry)[-50:])

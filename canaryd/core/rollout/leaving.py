@@ -1,0 +1,168 @@
+"""Giving an app back: annotation removed, ``enabled: "false"``, or the target deleted.
+
+Order (design 4.5): users to the primary → target at a promoted revision and ready → apex selector back and its endpoints seen →
+drain → our objects go. Never the other way round.
+A failed or half-analysed revision is never revived: the target gets the promoted template back first (case X21).
+"""
+
+from dataclasses import replace
+
+from canaryd.core import names
+from canaryd.core.decision import (
+    Action,
+    Decision,
+    DeleteOwned,
+    Emit,
+    Forget,
+    MarkTarget,
+    RestoreTemplate,
+    SaveState,
+    ScaleTarget,
+    StopAsking,
+    SwitchApex,
+    WriteRoute,
+)
+from canaryd.core.model import CanarySpec
+from canaryd.core.phase import Phase
+from canaryd.core.reasons import Reason
+from canaryd.core.rollout.facts import (
+    acts,
+    close_run,
+    enter,
+    state_of,
+    target_of,
+    waits,
+    with_reason,
+)
+from canaryd.core.snapshot import Snapshot
+from canaryd.core.views import ServiceView
+
+DEFAULT_DRAIN_S = CanarySpec().scale_down_delay_s
+
+
+def target_gone(snap: Snapshot, now: float) -> Decision | None:
+    """The target was deleted: the garbage collector takes what belonged to it; the user's Service is put back as it was."""
+    if snap.target is not None:
+        return None
+    if snap.stray_apexes:
+        return acts(
+            Reason.TARGET_GONE,
+            f"Deployment {snap.key[1]} is gone; giving its Service the old selector back",
+            *(_give_back(apex) for apex in snap.stray_apexes),
+        )
+    return Decision(reason=Reason.TARGET_GONE, message=f"Deployment {snap.key[1]} does not exist")
+
+
+def not_ours(snap: Snapshot, now: float) -> Decision | None:
+    """A Deployment that is not enrolled and never was."""
+    if snap.resolution.enabled or snap.state is not None or snap.canary is not None:
+        return None
+    return Decision(reason=Reason.NOT_ENROLLED, message='canaryd.io/enabled is not "true"')
+
+
+def leave(snap: Snapshot, now: float) -> Decision | None:
+    """Leave step by step; each is recognised by looking at the objects."""
+    if snap.resolution.enabled:
+        return None
+    state = snap.state
+    if state is None or not state.promoted:
+        # Never got as far as making anything but the Canary object, which says why.
+        return acts(Reason.LEFT, "nothing was enrolled", DeleteOwned(), Forget(), after=None)
+    if state.phase is not Phase.TERMINATING:
+        return _announce(snap, now)
+    return _restore_target(snap, now) or _give_apex_back(snap, now) or _remove(snap, now)
+
+
+def _announce(snap: Snapshot, now: float) -> Decision:
+    state = state_of(snap)
+    message = "canaryd.io/enabled was removed: giving the app back"
+    restored = state.failed
+    if state.run is not None and state.run.revision != state.promoted:
+        restored = state.run.revision
+    closed = close_run(state, now, "Cancelled", Reason.LEAVING)
+    saved = replace(enter(closed, Phase.TERMINATING, now, Reason.LEAVING, message), failed=restored)
+    actions: list[Action] = [StopAsking(), SaveState(saved)]
+    if snap.route.weight:
+        actions.append(WriteRoute(0))
+    return acts(Reason.LEAVING, message, *actions, Emit(Reason.LEAVING, message))
+
+
+def _restore_target(snap: Snapshot, now: float) -> Decision | None:
+    state, target = state_of(snap), target_of(snap)
+    if snap.route.weight:
+        return acts(Reason.LEAVING, "all users to the primary first", WriteRoute(0))
+    bad = bool(state.failed) and snap.revision.name == state.failed
+    if bad and _apex_is_switched(snap):
+        message = f"revision {state.failed} was not promoted: giving the target revision {state.promoted} back"
+        return acts(
+            Reason.LEAVING, message, RestoreTemplate(state.promoted), Emit(Reason.LEAVING, message)
+        )
+    wanted = max(1, snap.primary.replicas if snap.primary else state.replicas)
+    if target.replicas == 0 or (target.replicas < wanted and _apex_is_switched(snap)):
+        return acts(Reason.LEAVING, f"scaling the target to {wanted}", ScaleTarget(wanted))
+    if _apex_is_switched(snap) and not target.is_rolled_out():
+        return waits(
+            snap,
+            Reason.LEAVING,
+            f"waiting for the target: {target.ready}/{target.replicas} pods ready; the primary serves meanwhile",
+        )
+    return None
+
+
+def _give_apex_back(snap: Snapshot, now: float) -> Decision | None:
+    state = state_of(snap)
+    switched = [s for s in snap.stray_apexes if dict(s.selector) != s.original_selector()]
+    if switched:
+        message = "pointing the Service at the target again"
+        return acts(
+            Reason.LEAVING,
+            message,
+            SaveState(replace(with_reason(state, Reason.LEAVING, message), route_written_at=now)),
+            *(_point_back(apex) for apex in switched),
+        )
+    behind_primary = _primary_addresses(snap)
+    for apex in snap.stray_apexes:
+        behind = snap.ready(apex.id.name)
+        if not behind or behind & behind_primary:
+            return waits(
+                snap,
+                Reason.WAITING_FOR_ENDPOINTS,
+                f"waiting until Service {apex.id.name} leads to the target's pods",
+            )
+    left = state.route_written_at + _drain_s(snap) - now
+    if snap.stray_apexes and left > 0:
+        return waits(snap, Reason.DRAINING, f"draining for {left:.0f} s", after=left)
+    return None
+
+
+def _remove(snap: Snapshot, now: float) -> Decision:
+    actions: list[Action] = [DeleteOwned(), *(_give_back(apex) for apex in snap.stray_apexes)]
+    if target_of(snap).annotations.get(names.MANAGED):
+        actions.append(MarkTarget(managed=False))
+    message = f"Deployment {snap.key[1]} is on its own again"
+    return acts(Reason.LEFT, message, *actions, Emit(Reason.LEFT, message), Forget(), after=None)
+
+
+def _apex_is_switched(snap: Snapshot) -> bool:
+    return any(dict(s.selector) != s.original_selector() for s in snap.stray_apexes)
+
+
+def _primary_addresses(snap: Snapshot) -> frozenset[str]:
+    found: frozenset[str] = frozenset()
+    for apex in snap.stray_apexes:
+        found |= snap.ready(names.primary_name(apex.id.name))
+    return found
+
+
+def _drain_s(snap: Snapshot) -> float:
+    delay = snap.spec.scale_down_delay_s if snap.spec else DEFAULT_DRAIN_S
+    return max(snap.propagation_s, delay)
+
+
+def _point_back(apex: ServiceView) -> SwitchApex:
+    """The original selector, the record kept until everything else is gone."""
+    return SwitchApex(apex, tuple(sorted(apex.original_selector().items())), keep_record=True)
+
+
+def _give_back(apex: ServiceView) -> SwitchApex:
+    return SwitchApex(apex, tuple(sorted(apex.original_selector().items())), keep_record=False)

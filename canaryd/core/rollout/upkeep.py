@@ -1,0 +1,320 @@
+"""Keeping what was made as it should be, in every phase: guards against drift, loss and strangers' edits.
+
+All of it is level-based: a hand edit while the daemon was away is repaired at the next look.
+Repairs are bounded: the tenth within ten minutes stops and says who to talk to, instead of fighting for ever.
+"""
+
+from dataclasses import replace
+
+from canaryd.core import manifests, names
+from canaryd.core.decision import (
+    Action,
+    Apply,
+    Decision,
+    Delete,
+    Emit,
+    SaveState,
+    ScalePrimary,
+    ScaleTarget,
+    WriteRoute,
+)
+from canaryd.core.kinds import (
+    HORIZONTAL_POD_AUTOSCALER,
+    NETWORK_POLICY,
+    POD_DISRUPTION_BUDGET,
+)
+from canaryd.core.phase import Phase
+from canaryd.core.reasons import Reason
+from canaryd.core.rollout.facts import (
+    acts,
+    apex_points_at_primary,
+    app_of,
+    applied_weight,
+    apply_primary,
+    canary_service_name,
+    drain_s,
+    parks,
+    point_apex_at_primary,
+    primary_serves,
+    spec_of,
+    state_of,
+    target_of,
+    waits,
+    wanted_primary_revision,
+    with_reason,
+)
+from canaryd.core.snapshot import Snapshot
+from canaryd.core.state import RolloutState
+from canaryd.core.views import JsonDict
+
+DRIFT_WINDOW_S = 600.0
+DRIFT_LIMIT = 10
+
+
+def primary_lost(snap: Snapshot, now: float) -> Decision | None:
+    """A primary deleted by hand is rebuilt from the promoted snapshot, never from the target (case X27)."""
+    state = state_of(snap)
+    if snap.primary is not None:
+        return None
+    revision = wanted_primary_revision(state)
+    message = (
+        f"primary {names.primary_name(snap.key[1])} is gone; rebuilding it at revision {revision}"
+    )
+    return acts(
+        Reason.PRIMARY_REBUILT,
+        message,
+        SaveState(
+            replace(with_reason(state, Reason.PRIMARY_REBUILT, message), primary_fingerprint="")
+        ),
+        *(Apply(m) for m in outdated_satellites(snap)),
+        apply_primary(snap, revision),
+        Emit(Reason.PRIMARY_REBUILT, message, "Warning"),
+    )
+
+
+def primary_changed(snap: Snapshot, now: float) -> Decision | None:
+    """A primary edited by hand gets its promoted template back."""
+    state, primary = state_of(snap), snap.primary
+    if primary is None:
+        return None
+    revision = wanted_primary_revision(state)
+    same_template = state.primary_fingerprint in ("", primary.fingerprint)
+    if primary.annotations.get(names.REVISION) == revision and same_template:
+        return None
+    if state.phase is Phase.PROMOTING and primary.annotations.get(names.REVISION) != revision:
+        return acts(
+            Reason.PROMOTING, f"rolling the primary to {revision}", apply_primary(snap, revision)
+        )
+    return _repair(
+        snap,
+        now,
+        Reason.PRIMARY_DRIFT,
+        f"primary {primary.id.name} was changed by somebody else; putting revision {revision} back",
+        replace(state, primary_fingerprint=""),
+        apply_primary(snap, revision),
+    )
+
+
+def fingerprint_known(snap: Snapshot, now: float) -> Decision | None:
+    """Remember how the primary's template looks on the server, so that a later change is seen as one."""
+    state, primary = state_of(snap), snap.primary
+    if (
+        state.primary_fingerprint
+        or primary is None
+        or state.phase in (Phase.INITIALIZING, Phase.PROMOTING)
+    ):
+        return None
+    return acts(
+        Reason.IDLE,
+        "recording the primary's template",
+        SaveState(replace(state, primary_fingerprint=primary.fingerprint)),
+    )
+
+
+def services_lost(snap: Snapshot, now: float) -> Decision | None:
+    """The primary and canary Services exist and select what they should."""
+    missing = missing_services(snap)
+    if not missing:
+        return None
+    listed = ", ".join(m["metadata"]["name"] for m in missing)
+    return acts(Reason.IDLE, f"writing Service {listed}", *(Apply(m) for m in missing))
+
+
+def satellites_changed(snap: Snapshot, now: float) -> Decision | None:
+    """Edits of the target's autoscaler, budgets and policies reach the primary's copies; vanished originals take theirs along."""
+    actions: list[Action] = [Apply(m) for m in outdated_satellites(snap)]
+    actions += _orphaned_satellites(snap)
+    if not actions:
+        return None
+    return acts(Reason.SATELLITE_CHANGED, "following what selects the target's pods", *actions)
+
+
+def apex_drift(snap: Snapshot, now: float) -> Decision | None:
+    """The apex selector is put back at once: with the old one users would reach an idle target (case X12)."""
+    if apex_points_at_primary(snap) or not primary_serves(snap):
+        return None
+    apex = app_of(snap).apex
+    cost = "" if target_of(snap).ready else "; until then its users got no answer"
+    return _repair(
+        snap,
+        now,
+        Reason.SELECTOR_DRIFT,
+        f"the selector of Service {apex.id.name} was changed by somebody else; pointing it at the primary again{cost}",
+        state_of(snap),
+        point_apex_at_primary(snap),
+        limit=False,
+    )
+
+
+def route_drift(snap: Snapshot, now: float) -> Decision | None:
+    """The route says what was decided; a step during which it did not starts over."""
+    state = state_of(snap)
+    wanted = state.run.weight if state.run is not None else 0
+    if snap.route.in_sync and snap.route.weight == wanted:
+        return None
+    applied = snap.route.weight
+    if applied is None or not snap.route.in_sync:
+        message = f"writing the canary route at weight {wanted}"
+    else:
+        message = f"the canary weight was {applied}, not {wanted}; writing it again"
+    run = state.run
+    if run is not None and run.step >= 0:
+        state = replace(state, run=replace(run, step_started_at=now))
+    if applied is not None and applied != wanted:
+        return _repair(snap, now, Reason.TRAFFIC_DRIFT, message, state, WriteRoute(wanted))
+    return acts(Reason.TRAFFIC_DRIFT, message, SaveState(state), WriteRoute(wanted))
+
+
+def idle_target(snap: Snapshot, now: float) -> Decision | None:
+    """Between runs the target has no pods; replicas that somebody gave it are for the primary."""
+    state, target = state_of(snap), target_of(snap)
+    if state.run is not None or not parks(snap) or target.replicas == 0:
+        return None
+    hold = drain_s(snap)
+    if state.phase is Phase.FAILED:
+        hold = max(hold, spec_of(snap).keep_failed_s)
+    left = state.settled_at + hold - now
+    if applied_weight(snap) or (left > 0 and state.phase is Phase.FAILED):
+        return waits(
+            snap,
+            Reason.DRAINING,
+            f"target goes to zero in {max(left, 0):.0f} s",
+            after=max(left, 1),
+        )
+    if not primary_serves(snap):
+        return waits(
+            snap, Reason.PRIMARY_NOT_READY, "the primary serves nobody; the target keeps its pods"
+        )
+    actions: list[Action] = []
+    message = f"scaling Deployment {target.id.name} to zero"
+    if (
+        state.phase is not Phase.FAILED
+        and app_of(snap).autoscaler is None
+        and target.replicas != state.replicas
+    ):
+        message = f"{target.replicas} replicas were asked for: they are the primary's; {message}"
+        state = replace(state, replicas=target.replicas)
+        actions += [SaveState(state), ScalePrimary(target.replicas)]
+    if state.phase is not Phase.FAILED:
+        actions.append(Emit(Reason.REPLICAS_DRIFT, message))
+    return acts(Reason.REPLICAS_DRIFT, message, ScaleTarget(0), *actions)
+
+
+def primary_scale(snap: Snapshot, now: float) -> Decision | None:
+    """Without an autoscaler the primary has the replicas the app is to have (never below one)."""
+    state, primary = state_of(snap), snap.primary
+    if primary is None or app_of(snap).autoscaler is not None or primary.replicas == state.replicas:
+        return None
+    if state.run is not None:
+        return None
+    # Somebody scaled the primary by hand: that is what they want the app to have.
+    replicas = max(1, primary.replicas)
+    message = f"{names.primary_name(snap.key[1])} was scaled to {replicas}; later runs use that"
+    actions: list[Action] = [
+        SaveState(replace(with_reason(state, Reason.PRIMARY_SCALED, message), replicas=replicas))
+    ]
+    if primary.replicas == 0:
+        actions.append(ScalePrimary(1))
+    return acts(Reason.PRIMARY_SCALED, message, *actions)
+
+
+def outdated_satellites(snap: Snapshot) -> list[JsonDict]:
+    """Copies that do not exist or do not follow their original any more."""
+    found = []
+    for manifest in wanted_satellites(snap):
+        key = f"{manifest['kind']}/{manifest['metadata']['name']}"
+        existing = snap.satellites.get(key)
+        digest = manifest["metadata"]["annotations"][names.APPLIED]
+        if existing is None or existing.annotations.get(names.APPLIED) != digest:
+            found.append(manifest)
+    return found
+
+
+def wanted_satellites(snap: Snapshot) -> list[JsonDict]:
+    """Copies of everything that selects or scales the target."""
+    app = app_of(snap)
+    made = [
+        manifests.disruption_budget_copy(b, app.target, app.label, app.value) for b in app.budgets
+    ]
+    made += [
+        manifests.network_policy_copy(p, app.target, app.label, app.value) for p in app.policies
+    ]
+    if app.autoscaler is not None:
+        made.append(manifests.autoscaler_copy(app.autoscaler, app.target))
+    return made
+
+
+def missing_services(snap: Snapshot) -> list[JsonDict]:
+    """The two Services as they should be, as far as they are not."""
+    app = app_of(snap)
+    wanted = [
+        manifests.primary_service(app.apex, app.target, app.label, app.value),
+        manifests.canary_service(app.apex, app.target, app.match_labels, analysed_pods(snap)),
+    ]
+    found = []
+    for manifest in wanted:
+        existing = snap.services.get(manifest["metadata"]["name"])
+        ports = [(p["port"], p["targetPort"], p.get("name", "")) for p in manifest["spec"]["ports"]]
+        if (
+            existing is None
+            or dict(existing.selector) != manifest["spec"]["selector"]
+            or [(p.port, p.target_port, p.name) for p in existing.ports] != ports
+        ):
+            found.append(manifest)
+    return found
+
+
+def analysed_pods(snap: Snapshot) -> str:
+    """The ``pod-template-hash`` the canary Service is to select now."""
+    state = snap.state
+    run = state.run if state else None
+    if run is None or not run.confirmed:
+        return names.NO_PODS
+    if snap.revision.name == run.revision and snap.pods:
+        return snap.pods
+    # The target moved on, or its ReplicaSet is not known yet: keep selecting what is analysed.
+    existing = snap.services.get(canary_service_name(app_of(snap)))
+    return (
+        existing.selector.get(names.POD_TEMPLATE_HASH, names.NO_PODS) if existing else names.NO_PODS
+    )
+
+
+def _orphaned_satellites(snap: Snapshot) -> list[Action]:
+    wanted = {f"{m['kind']}/{m['metadata']['name']}" for m in wanted_satellites(snap)}
+    kinds = {
+        kind.kind: kind
+        for kind in (HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET, NETWORK_POLICY)
+    }
+    return [
+        Delete(kinds[key.partition("/")[0]], view.id.name, view.id.uid)
+        for key, view in snap.satellites.items()
+        if key not in wanted
+    ]
+
+
+def _repair(
+    snap: Snapshot,
+    now: float,
+    reason: Reason,
+    message: str,
+    state: RolloutState,
+    *actions: Action,
+    limit: bool = True,
+) -> Decision:
+    """Put something back, counting how often; past the limit only say so, until the window is over."""
+    recent = now - state.drift_at < DRIFT_WINDOW_S
+    count = state.drift_count + 1 if recent else 1
+    if limit and recent and count > DRIFT_LIMIT:
+        return waits(
+            snap,
+            reason,
+            f"{message}: stopped after {DRIFT_LIMIT} repairs in {DRIFT_WINDOW_S / 60:.0f} minutes; find the other writer",
+            after=state.drift_at + DRIFT_WINDOW_S - now,
+            tell="Warning",
+        )
+    saved = replace(
+        with_reason(state, reason, message),
+        drift_count=count,
+        drift_at=now if not recent else state.drift_at,
+    )
+    return acts(reason, message, SaveState(saved), *actions, Emit(reason, message, "Warning"))

@@ -1,0 +1,130 @@
+"""The ingress-nginx annotation dialect: which canary Ingress says which split.
+
+Readers: ingress-nginx up to 1.15, Traefik from 3.7, Higress.
+Rules that hold for all three (``docs/design/20261124-order-of-traffic.md``):
+same namespace; host, path and pathType verbatim; only the paths that point at the apex, since one path without a partner
+makes ingress-nginx drop the canary of all of them; one canary per path; at rest ``canary: "true"`` with weight 0,
+never ``canary: "false"``, which would make the copy a second main Ingress.
+Only the keys named here are ever written: everything else is inherited from the main Ingress by the reader.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from canaryd.core import names
+from canaryd.core.manifests import metadata
+from canaryd.core.views import Identity, JsonDict, ObjectView
+
+CLASS_ANNOTATION = "kubernetes.io/ingress.class"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendPath:
+    """One path of an Ingress that leads to a Service."""
+
+    host: str
+    path: str
+    path_type: str
+    port: str
+
+
+def backend_paths(ingress: ObjectView, service: str) -> tuple[BackendPath, ...]:
+    """The paths of an Ingress whose backend is this Service."""
+    found = []
+    for rule in ingress.spec.get("rules") or ():
+        for path in (rule.get("http") or {}).get("paths") or ():
+            backend = (path.get("backend") or {}).get("service") or {}
+            if backend.get("name") == service:
+                found.append(
+                    BackendPath(
+                        rule.get("host", ""),
+                        path.get("path", ""),
+                        path.get("pathType", ""),
+                        _port_text(backend.get("port") or {}),
+                    )
+                )
+    return tuple(found)
+
+
+def leads_to(ingress: ObjectView, service: str) -> bool:
+    """Whether an Ingress has this Service as a backend anywhere, default backend included."""
+    default = ((ingress.spec.get("defaultBackend") or {}).get("service") or {}).get("name")
+    return default == service or bool(backend_paths(ingress, service))
+
+
+def problem_of(ingress: ObjectView, service: str) -> str:
+    """Why this Ingress cannot carry a canary, in words; empty when it can."""
+    name = f"Ingress {ingress.id.name}"
+    for index, rule in enumerate(ingress.spec.get("rules") or ()):
+        if not (rule.get("http") or {}).get("paths"):
+            return f"{name}: rule {index} ({rule.get('host') or 'any host'}) has no http paths; ingress-nginx and Traefik cannot merge a canary into it. Remove the rule or give it a path"
+    if not backend_paths(ingress, service):
+        return f"{name} has no path whose backend is Service {service}; point a path at it, or name another Ingress in canaryd.io/ingress"
+    return ""
+
+
+def canary_ingress(
+    main: ObjectView,
+    owner: Identity,
+    *,
+    apex: str,
+    prefix: str,
+    weight: int,
+    ingress_class: str = "",
+) -> JsonDict:
+    """The canary Ingress for one main Ingress at one weight (percent)."""
+    annotations = {f"{prefix}/canary": "true", f"{prefix}/canary-weight": str(weight)}
+    class_name = ingress_class or main.spec.get("ingressClassName")
+    if not class_name and CLASS_ANNOTATION in main.annotations:
+        annotations[CLASS_ANNOTATION] = main.annotations[CLASS_ANNOTATION]
+    spec: JsonDict = {"rules": [rule for rule in _canary_rules(main, apex) if rule]}
+    if class_name:
+        spec["ingressClassName"] = class_name
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": metadata(owner, names.canary_name(main.id.name), "canary")
+        | {"annotations": annotations},
+        "spec": spec,
+    }
+
+
+def _canary_rules(main: ObjectView, apex: str) -> list[JsonDict]:
+    rules = []
+    for rule in main.spec.get("rules") or ():
+        paths = [
+            _to_canary(path, apex)
+            for path in (rule.get("http") or {}).get("paths") or ()
+            if ((path.get("backend") or {}).get("service") or {}).get("name") == apex
+        ]
+        if paths:
+            host = {"host": rule["host"]} if rule.get("host") else {}
+            rules.append(host | {"http": {"paths": paths}})
+    return rules
+
+
+def _to_canary(path: Mapping[str, Any], apex: str) -> JsonDict:
+    service = dict(path["backend"]["service"]) | {"name": names.canary_name(apex)}
+    return dict(path) | {"backend": {"service": service}}
+
+
+def weight_of(canary: ObjectView, prefix: str) -> int | None:
+    """Weight that a canary Ingress says, as its readers understand it; None when it is not a canary at all."""
+    if canary.annotations.get(f"{prefix}/canary") != "true":
+        return None
+    text = canary.annotations.get(f"{prefix}/canary-weight", "0")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def foreign_routing_keys(canary: ObjectView, prefix: str) -> tuple[str, ...]:
+    """Keys of the dialect on our canary Ingress that we did not write."""
+    ours = {f"{prefix}/canary", f"{prefix}/canary-weight"}
+    return tuple(
+        sorted(k for k in canary.annotations if k.startswith(f"{prefix}/") and k not in ours)
+    )
+
+
+def _port_text(port: Mapping[str, Any]) -> str:
+    """The port as data planes spell it in metric labels: its name, else its number."""
+    return str(port.get("name") or port.get("number") or "")

@@ -1,0 +1,143 @@
+"""Traffic by the ingress-nginx annotation dialect: one canary Ingress per main Ingress.
+
+The user's Ingress is never written. Ours is applied whole, so that a changed host or path, a removed annotation
+and a hand-edited weight are all repaired by the same write.
+With several Ingresses, raising writes them one after the other and a failure leaves a mix of the old and the new weight,
+which ``read`` reports as not in sync: the next look repairs it.
+"""
+
+from canaryd.core import names, routes_nginx
+from canaryd.core.kinds import INGRESS
+from canaryd.core.model import CanarySpec, TrafficIdentity
+from canaryd.core.snapshot import App, RouteState
+from canaryd.core.subset import is_subset
+from canaryd.core.views import JsonDict, Key, ObjectView
+from canaryd.ports.cache import ReadStore
+from canaryd.ports.kube import KubeApi
+from canaryd.ports.router import Capabilities
+
+
+class NginxRouter:
+    """Writes canary Ingresses.
+
+    Args:
+        api: where to write.
+        ingresses: the watched Ingresses.
+        prefix: annotation prefix of the ingress controller.
+        propagation_s: how long its readers take to act.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        ingresses: ReadStore[ObjectView],
+        *,
+        prefix: str = "nginx.ingress.kubernetes.io",
+        propagation_s: float = 2.0,
+    ) -> None:
+        self._api = api
+        self._ingresses = ingresses
+        self._prefix = prefix
+        self._propagation_s = propagation_s
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(weight=True)
+
+    @property
+    def propagation_s(self) -> float:
+        return self._propagation_s
+
+    def validate(self, spec: CanarySpec) -> tuple[str, ...]:
+        return ()
+
+    def read(self, app: App) -> RouteState:
+        weights: set[int | None] = set()
+        in_sync = True
+        for main in app.ingresses:
+            live = self._ingresses.get(main.id.namespace, names.canary_name(main.id.name))
+            if live is None or not live.is_copy_for(app.target.name):
+                weights.add(None)
+                in_sync = False
+                continue
+            weight = routes_nginx.weight_of(live, self._prefix)
+            weights.add(weight)
+            wanted = self._manifest(app, main, weight or 0)
+            in_sync = (
+                in_sync
+                and is_subset(wanted["spec"], live.spec)
+                and len(wanted["spec"]["rules"]) == len(live.spec.get("rules") or ())
+                and not routes_nginx.foreign_routing_keys(live, self._prefix)
+            )
+        known = [w for w in weights if w is not None]
+        return RouteState(
+            weight=max(known, default=None),
+            in_sync=in_sync and len(weights) == 1,
+            orphaned=bool(self._strays(app)),
+        )
+
+    def orphans(self, key: Key) -> RouteState:
+        ours = self._ours(key)
+        weights = [routes_nginx.weight_of(i, self._prefix) or 0 for i in ours]
+        mains = [
+            self._ingresses.get(i.id.namespace, i.id.name.removesuffix("-canary")) for i in ours
+        ]
+        return RouteState(
+            weight=max(weights, default=None), orphaned=any(main is None for main in mains)
+        )
+
+    async def write(self, app: App, weight: int) -> None:
+        for main in app.ingresses:
+            await self._api.apply(self._manifest(app, main, weight))
+        for stray in self._strays(app):
+            await self._api.delete(INGRESS, stray.id.namespace, stray.id.name, uid=stray.id.uid)
+
+    async def retreat(self, key: Key) -> None:
+        for ingress in self._ours(key):
+            await self._api.merge_patch(
+                INGRESS,
+                ingress.id.namespace,
+                ingress.id.name,
+                {"metadata": {"annotations": {f"{self._prefix}/canary-weight": "0"}}},
+            )
+
+    async def cleanup(self, key: Key) -> None:
+        for ingress in self._ours(key):
+            await self._api.delete(
+                INGRESS, ingress.id.namespace, ingress.id.name, uid=ingress.id.uid
+            )
+
+    def identity(self, app: App) -> TrafficIdentity:
+        return TrafficIdentity(
+            namespace=app.target.namespace,
+            target=app.target.name,
+            apex=app.apex.id.name,
+            canary_service=names.canary_name(app.apex.id.name),
+            primary_service=names.primary_name(app.apex.id.name),
+            ingresses=tuple(
+                (main.id.name, app.apex.id.name, path.port)
+                for main in app.ingresses
+                for path in {
+                    p.port: p for p in routes_nginx.backend_paths(main, app.apex.id.name)
+                }.values()
+            ),
+        )
+
+    def _manifest(self, app: App, main: ObjectView, weight: int) -> JsonDict:
+        return routes_nginx.canary_ingress(
+            main,
+            app.target,
+            apex=app.apex.id.name,
+            prefix=self._prefix,
+            weight=weight,
+            ingress_class=app.spec.ingress_class,
+        )
+
+    def _ours(self, key: Key) -> list[ObjectView]:
+        namespace, target = key
+        return [i for i in self._ingresses.list(namespace) if i.is_copy_for(target)]
+
+    def _strays(self, app: App) -> list[ObjectView]:
+        """Canary Ingresses of ours whose main Ingress is not among the app's any more."""
+        wanted = {names.canary_name(main.id.name) for main in app.ingresses}
+        return [i for i in self._ours(app.target.key) if i.id.name not in wanted]

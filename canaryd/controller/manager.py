@@ -45,14 +45,6 @@ class Elector(Protocol):
         ...
 
 
-class Background(Protocol):
-    """Something that runs beside: the Event sender."""
-
-    async def run(self) -> None:
-        """Run until cancelled."""
-        ...
-
-
 class Log(Protocol):
     """The part of a logger that is used here."""
 
@@ -70,7 +62,6 @@ class Manager:
     """Runs the parts that the composition root built."""
 
     watchers: Sequence[Watcher]
-    background: Sequence[Background]
     elector: Elector | None
     queue: WorkQueue
     tracker: Tracker
@@ -89,7 +80,6 @@ class Manager:
         try:
             async with asyncio.TaskGroup() as group:
                 side = [group.create_task(w.run(), name="watch") for w in self.watchers]
-                side += [group.create_task(b.run(), name="background") for b in self.background]
                 await self._synced()
                 if self.elector is None:
                     await self._lead()

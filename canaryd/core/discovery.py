@@ -5,7 +5,7 @@ the primary off are obstacles with a name, and all of them are reported at once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from canaryd.core import manifests, names, routes_nginx
 from canaryd.core.model import CanarySpec, IdlePolicy
@@ -24,7 +24,7 @@ class Surroundings:
     budgets: Sequence[ObjectView] = ()
     policies: Sequence[ObjectView] = ()
     primary: DeploymentView | None = None
-    taken: Mapping[str, bool] = {}  # noqa: RUF012 - frozen dataclass, never mutated
+    taken: Mapping[str, bool] = field(default_factory=dict)
     """Names we want (``Kind/name``) that exist: True when the object is ours."""
 
 

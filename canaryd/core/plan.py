@@ -106,6 +106,10 @@ class _Draft:
             if key.startswith(prefix) and key.count(".") == 1
         )
 
+    def usable(self, family: str) -> list[str]:
+        """Return the names up to the limit, beyond which reading would only cost time."""
+        return self.names(family)[: FAMILIES[family].limit]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -147,9 +151,11 @@ def _check_needs(draft: _Draft) -> None:
 
 def _check_limits(draft: _Draft) -> None:
     for family in FAMILIES.values():
-        for name in draft.names(family.name)[family.limit :]:
-            rule = f"is one {family.name} too many; there may be {family.limit}"
-            draft.refuse(f"{family.name}.{name}", ProblemReason.TOO_LARGE, rule)
+        names = draft.names(family.name)
+        if len(names) > family.limit:
+            key = f"{family.name}.{names[family.limit]}"
+            rule = f"is beyond the limit of {family.limit}: there are {len(names)} keys of its kind"
+            draft.refuse(key, ProblemReason.TOO_LARGE, rule)
 
 
 def _read_spec(draft: _Draft) -> CanarySpec:
@@ -175,7 +181,7 @@ def _read_spec(draft: _Draft) -> CanarySpec:
         canary_ready=draft.read_default("canary-ready", int),
         scale_down_delay_s=draft.read_default("scale-down-delay", float),
         idle=IdlePolicy(draft.read_default("idle", str)),
-        metrics=tuple(_read_metric(draft, name, interval_s) for name in draft.names("metric")),
+        metrics=tuple(_read_metric(draft, name, interval_s) for name in draft.usable("metric")),
         failure_threshold=draft.read_default("failure-threshold", int),
         min_requests=draft.read_default("min-requests", int),
         hooks=tuple(_read_hooks(draft)),
@@ -226,13 +232,14 @@ def _read_metric(draft: _Draft, name: str, interval_s: float) -> MetricCheck:
     condition = draft.read(key, Condition, Condition(Comparator.AT_LEAST, 0))
     variables = draft.read(f"{key}.vars", dict, {})
     query = draft.read(f"{key}.query", str, "")
-    builtin = Builtin(name) if not query and name in BUILTINS else None
-    if query:
+    has_query = f"{key}.query" in draft.given
+    builtin = Builtin(name) if name in BUILTINS and not has_query else None
+    if has_query:
         _check_query(draft, f"{key}.query", query, variables)
         _check_bare(draft, key, condition)
     elif builtin is not None:
         _check_builtin(draft, key, builtin, condition)
-    elif f"{key}.query" not in draft.given:
+    else:
         _refuse_unknown_metric(draft, key, name)
     failures = draft.read(f"{key}.failures", int, -1)
     return MetricCheck(
@@ -284,7 +291,7 @@ def _check_builtin(draft: _Draft, key: str, builtin: Builtin, condition: Conditi
             example, unit, wrong = '"<= 1"', "%", (Comparator.AT_LEAST, Comparator.ABOVE)
         case _:
             example, unit, wrong = '"<= 500ms"', "ms", (Comparator.AT_LEAST, Comparator.ABOVE)
-    if key not in draft.given or condition.text == "":
+    if not condition.text:  # it was not readable, and that has been said
         return
     if unit == "ms" and condition.unit != "ms":
         draft.refuse_value(key, "is a latency without its unit, ms or s", example)
@@ -304,7 +311,7 @@ def _is_percentage(condition: Condition) -> bool:
 
 
 def _read_hooks(draft: _Draft) -> Iterator[HookSpec]:
-    for name in draft.names("hook"):
+    for name in draft.usable("hook"):
         key = f"hook.{name}"
         timeout_s = draft.read_default(f"{key}.timeout", float)
         retries = draft.read_default(f"{key}.retries", int)
@@ -324,7 +331,7 @@ def _read_hooks(draft: _Draft) -> Iterator[HookSpec]:
 
 
 def _read_load_tests(draft: _Draft, interval_s: float) -> Iterator[LoadTestSpec]:
-    for name in draft.names("load-test"):
+    for name in draft.usable("load-test"):
         key = f"load-test.{name}"
         headers = draft.read(f"{key}.headers", dict, {})
         body = draft.read(f"{key}.body", str, "")
@@ -376,4 +383,4 @@ def _instances(draft: _Draft, rule: Rule) -> list[str]:
     family, dot, _ = rule.key.partition(".")
     if not dot:
         return [rule.key]
-    return [rule.key.replace("<name>", name) for name in draft.names(family)]
+    return [rule.key.replace("<name>", name) for name in draft.usable(family)]

@@ -168,7 +168,7 @@ def parse_word(text: str) -> str:
 def parse_text(text: str) -> str:
     """Read free text: any characters but control characters other than tab and line ends."""
     if any((c < " " and c not in BLANKS) or c == "\x7f" for c in text):
-        raise UnitError("contains control characters", '"{}"')
+        raise UnitError("contains control characters", '"plain text"')
     return text
 
 

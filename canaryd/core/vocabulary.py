@@ -210,10 +210,7 @@ RULES: tuple[Rule, ...] = (
         example="45m",
         at_least="10s",
         at_most="720h",
-        meaning=(
-            "How long verdicts may stay inconclusive (no data, too few requests); then "
-            "`on-failure`."
-        ),
+        meaning="How long verdicts may lack data or requests in a row; then `on-failure`.",
     ),
     Rule(
         key="primary-ready",
@@ -320,9 +317,7 @@ RULES: tuple[Rule, ...] = (
         default="default",
         example="team-thanos",
         needs=("metric.<name>",),
-        meaning=(
-            "The source to ask, by the name it has in the controller's configuration; never a URL."
-        ),
+        meaning="Name of the source to ask, from the controller's configuration; never a URL.",
     ),
     Rule(
         key="failure-threshold",
@@ -463,9 +458,7 @@ RULES: tuple[Rule, ...] = (
         default="0s",
         example="30m",
         at_most="168h",
-        meaning=(
-            "How long the pods of a failed revision stay at weight 0, for whoever looks into it."
-        ),
+        meaning="How long the pods of a failed revision stay, at weight 0, to be looked into.",
     ),
 )
 BY_KEY: Mapping[str, Rule] = {rule.key: rule for rule in RULES}

@@ -11,7 +11,8 @@
     ├── Gone                 410: the resourceVersion is too old, or a paging token expired
     ├── Invalid              400, 415, 422: our request is wrong; retrying cannot help
     ├── TooManyRequests      429; ``retry_after_s`` says when
-    └── ServerError          5xx, or a body that is not what the API server would send
+    ├── ServerError          5xx, or a body that is not what the API server would send
+    └── NotLeading           the write was not sent: this process does not hold the lease (any more)
 
 Callers catch the class, never a status number.
 The message never carries the body of an answer beyond the API server's own ``message`` field.
@@ -69,3 +70,7 @@ class TooManyRequests(KubeError):  # noqa: N818
 
 class ServerError(KubeError):
     """The server failed, or something in front of it answered."""
+
+
+class NotLeading(KubeError):  # noqa: N818
+    """Leadership ran out before the write: another process may be acting already."""

@@ -1,0 +1,399 @@
+"""Rollouts as the core sees them, told as sentences."""
+
+from dataclasses import replace
+
+from canaryd.core.decision import Emit, SaveState, WriteRoute
+from canaryd.core.phase import Phase
+from canaryd.core.reasons import Reason
+from tests.core.world import PLAN, World, enrolled, revision
+
+
+def weights(world: World) -> list[int]:
+    return [a.weight for _, d in world.log for a in d.actions if isinstance(a, WriteRoute)]
+
+
+def test_enrolment_ends_with_the_primary_serving_and_the_target_at_zero():
+    world = enrolled()
+
+    assert world.state.phase is Phase.INITIALIZED
+    assert world.apex_selector == {"app": "app-primary"}
+    assert world.target.replicas == 0
+    assert world.primary.replicas == 2
+    assert world.weight == 0
+    assert world.violations == []
+
+
+def test_enrolment_switches_nothing_while_the_primary_is_not_ready():
+    world = World(primary_broken={"A"})
+
+    world.settle(120)
+
+    assert world.state.phase is Phase.INITIALIZING
+    assert world.apex_selector == {"app": "app"}
+    assert world.target.replicas == 2
+
+
+def test_a_good_revision_rises_by_the_planned_weights_and_is_promoted():
+    world = enrolled()
+    world.deploy("B")
+
+    world.settle(120)
+
+    assert weights(world) == [0, 20, 50, 0]
+    assert world.state.phase is Phase.SUCCEEDED
+    assert world.state.promoted == revision("B")
+    assert world.primary.template == "B"
+    assert world.target.replicas == 0
+    assert world.violations == []
+
+
+def test_a_bad_revision_is_rolled_back_in_the_evaluation_that_exhausts_the_budget():
+    world = enrolled(bad={"B"})
+    world.deploy("B")
+
+    world.settle(120)
+
+    assert world.state.phase is Phase.FAILED
+    assert world.state.promoted == revision("A")
+    assert world.state.failed == revision("B")
+    assert weights(world) == [0, 20, 0]
+    assert world.target.replicas == 0
+    [rollback] = [d for _, d in world.log if d.reason is Reason.ROLLED_BACK]
+    assert [type(a) for a in rollback.actions][:2] == [SaveState, WriteRoute]
+
+
+def test_the_failed_revision_is_refused_until_it_changes():
+    world = enrolled(bad={"B"})
+    world.deploy("B")
+    world.settle(120)
+    runs = world.state.runs
+
+    world.settle(300)
+
+    assert world.state.runs == runs
+
+
+def test_a_retry_token_runs_the_failed_revision_again_once():
+    world = enrolled(bad={"B"})
+    world.deploy("B")
+    world.settle(120)
+    world.bad = set()
+    world.plan = {**PLAN, "retry": "2"}
+
+    world.settle(120)
+
+    assert world.state.phase is Phase.SUCCEEDED
+    assert world.state.promoted == revision("B")
+
+
+def test_X3_a_revert_at_weight_ends_the_run_at_once_and_starts_no_other():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 50:
+        world.settle(1)
+    runs = world.state.runs
+    world.deploy("A")
+    world.look()
+
+    assert world.weight == 0
+    world.settle(120)
+    assert world.state.phase is Phase.INITIALIZED
+    assert world.state.promoted == revision("A")
+    assert world.state.failed == ""
+    assert world.state.runs == runs
+    assert world.primary.template == "A"
+
+
+def test_X4_a_revision_that_arrives_before_promotion_is_analysed_and_the_primary_untouched():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 50:
+        world.settle(1)
+    world.deploy("C")
+    world.look()
+
+    assert world.weight == 0
+    assert world.primary.template == "A"
+    world.settle(120)
+    assert world.state.promoted == revision("C")
+    assert "Superseded" in [h.result for h in world.state.history]
+
+
+def test_X5_when_every_canary_pod_is_unready_the_weight_goes_to_zero_at_the_next_look():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.broken = {"B"}
+
+    decision = world.look()
+
+    assert decision.reason is Reason.CANARY_LOST
+    assert world.weight == 0
+    world.settle(200)
+    assert world.state.phase is Phase.FAILED
+
+
+def test_X5_a_canary_that_comes_back_is_analysed_again_from_the_first_step():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 50:
+        world.settle(1)
+    world.broken = {"B"}
+    world.look()
+    world.broken = set()
+
+    world.settle(200)
+
+    assert world.state.phase is Phase.SUCCEEDED
+    assert weights(world) == [0, 20, 50, 0, 20, 50, 0]
+
+
+def test_X6_an_outage_of_the_metric_source_holds_and_spends_no_failure():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.source_down = True
+    world.settle(60)
+
+    assert world.weight == 20
+    assert world.state.run.failures == 0
+    assert world.state.reason == Reason.ADVANCEMENT_HELD
+    world.source_down = False
+    world.settle(120)
+    assert world.state.phase is Phase.SUCCEEDED
+
+
+def test_no_verdict_for_longer_than_the_deadline_rolls_back():
+    world = enrolled()
+    world.deploy("B")
+    world.source_down = True
+
+    world.settle(400)
+
+    assert world.state.phase is Phase.FAILED
+    assert world.state.reason == Reason.INCONCLUSIVE_TOO_LONG
+
+
+def test_X2_a_primary_that_does_not_roll_out_gets_its_good_template_back_and_the_canary_keeps_serving():
+    world = enrolled(primary_broken={"B"})
+    world.deploy("B")
+    while world.state.phase is not Phase.PROMOTING:
+        world.settle(1)
+    world.settle(50)
+
+    assert world.weight == 50
+    world.settle(200)
+    assert world.state.phase is Phase.FAILED
+    assert world.primary.template == "A"
+    assert world.weight == 0
+    world.deploy("C")
+    world.settle(120)
+    assert world.state.promoted == revision("C")
+    assert world.violations == []
+
+
+def test_X15_a_plan_edited_in_mid_run_applies_to_the_next_run():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.plan = {**PLAN, "weights": "1,2,3"}
+    world.settle(120)
+
+    assert weights(world) == [0, 20, 50, 0]
+    world.deploy("C")
+    world.settle(120)
+    assert weights(world)[4:] == [1, 2, 3, 0]
+
+
+def test_X21_leaving_while_failed_gives_the_target_the_promoted_template_back():
+    world = enrolled(bad={"B"})
+    world.deploy("B")
+    world.settle(120)
+    world.enabled = False
+
+    world.settle(120)
+
+    assert world.state is None
+    assert world.target.template == "A"
+    assert world.target.replicas == 2
+    assert world.apex_selector == {"app": "app"}
+    assert not world.apex_marked
+    assert world.primary is None
+    assert world.violations == []
+
+
+def test_X25_an_edit_to_an_invalid_plan_is_reported_and_the_old_plan_stays_in_force():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.plan = {**PLAN, "weights": "50,20"}
+    world.settle(120)
+
+    assert world.state.phase is Phase.SUCCEEDED
+    assert "weights" in world.state.config_error
+
+
+def test_X27_a_primary_deleted_after_a_failure_is_rebuilt_from_the_promoted_snapshot():
+    world = enrolled(bad={"B"})
+    world.deploy("B")
+    world.settle(120)
+    world.primary = None
+
+    world.settle(60)
+
+    assert world.primary.template == "A"
+    assert "PrimaryRebuilt" in world.emitted
+
+
+def test_a_record_deleted_by_hand_is_rebuilt_from_the_primary_and_not_from_the_failed_target():
+    world = enrolled(bad={"B"})
+    world.deploy("B")
+    world.settle(120)
+    world.machine = None
+
+    world.settle(200)
+
+    assert world.state.promoted == revision("A")
+    assert world.primary.template == "A"
+
+
+def test_X12_replicas_put_back_by_somebody_go_to_zero_again_and_reach_the_primary():
+    world = enrolled()
+    world.target.replicas = 5
+
+    world.settle(30)
+
+    assert world.target.replicas == 0
+    assert world.primary.replicas == 5
+
+
+def test_X12_a_selector_put_back_by_somebody_is_pointed_at_the_primary_in_the_next_look():
+    world = enrolled()
+    world.apex_selector = {"app": "app"}
+
+    world.look()
+
+    assert world.apex_selector == {"app": "app-primary"}
+    assert "SelectorDrift" in world.emitted
+
+
+def test_a_weight_edited_by_hand_is_written_again_and_the_step_starts_over():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.weight = 90
+    before = world.state.run.step_started_at
+    world.look()
+
+    assert world.weight == 20
+    assert world.state.run.step_started_at > before
+
+
+def test_the_eleventh_repair_in_ten_minutes_is_left_undone_and_said_loudly():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    for _ in range(11):
+        world.weight = 90
+        world.look()
+
+    assert world.weight == 90
+    assert "find the other writer" in world.state.message
+
+
+def test_a_refusing_confirm_rollout_hook_keeps_everything_where_it_is():
+    world = enrolled(plan={**PLAN, "hook.go": "confirm-rollout svc://gate/ok"}, hook_refuses={"go"})
+    world.deploy("B")
+    world.settle(60)
+
+    assert world.state.phase is Phase.WAITING
+    assert world.target.replicas == 0
+    world.hook_refuses = set()
+    world.settle(120)
+    assert world.state.promoted == revision("B")
+
+
+def test_a_refusing_confirm_promotion_hook_waits_at_the_last_weight_and_keeps_analysing():
+    world = enrolled(plan={**PLAN, "hook.go": "confirm-promotion svc://gate/ok"}, hook_refuses={"go"})
+    world.deploy("B")
+    world.settle(100)
+
+    assert world.state.phase is Phase.WAITING_PROMOTION
+    assert world.weight == 50
+    world.bad = {"B"}
+    world.settle(60)
+    assert world.state.phase is Phase.FAILED
+
+
+def test_a_passing_rollback_hook_ends_the_run():
+    world = enrolled(plan={**PLAN, "hook.stop": "rollback svc://gate/stop"})
+    world.deploy("B")
+    world.settle(60)
+
+    assert world.state.phase is Phase.FAILED
+    assert world.state.reason == Reason.ROLLBACK_REQUESTED
+
+
+def test_ten_edits_end_in_one_promotion_of_the_last():
+    world = enrolled()
+    for template in "BCDEFGHIJK":
+        world.deploy(template)
+        world.settle(3)
+
+    world.settle(200)
+
+    assert world.state.promoted == revision("K")
+    assert [h.result for h in world.state.history].count("Succeeded") == 1
+    assert world.violations == []
+
+
+def test_suspend_holds_a_run_at_its_weight_and_goes_on_when_lifted():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.plan = {**PLAN, "suspend": "true"}
+    world.settle(60)
+
+    assert world.weight == 20
+    assert world.state.reason == Reason.SUSPENDED
+    world.plan = dict(PLAN)
+    world.settle(120)
+    assert world.state.phase is Phase.SUCCEEDED
+
+
+def test_an_app_with_an_invalid_plan_is_told_so_once_and_nothing_is_touched():
+    world = World(plan={"interval": "soon"})
+    world.settle(60)
+
+    assert world.primary is None
+    assert world.state.promoted == ""
+    assert "canaryd.io/interval" in world.state.config_error
+    assert world.emitted == ["ConfigInvalid"]
+
+
+def test_every_decision_that_writes_says_why():
+    world = enrolled()
+    world.deploy("B")
+    world.settle(120)
+
+    assert [d for _, d in world.log if d.actions and not d.message] == []
+
+
+def test_an_unknown_revision_starts_and_promotes_nothing():
+    world = enrolled()
+    snap = world.snapshot()
+    from canaryd.core.decide import decide
+    from canaryd.core.snapshot import Obstacle, WantedRevision
+
+    unknown = WantedRevision(obstacle=Obstacle(Reason.CONFIG_UNREADABLE, "configmap/x cannot be read: 500"))
+    decision = decide(replace(snap, revision=unknown), world.now)
+
+    assert decision.reason is Reason.CONFIG_UNREADABLE
+    assert [type(a) for a in decision.actions] == [SaveState, Emit]

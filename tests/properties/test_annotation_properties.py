@@ -1,0 +1,262 @@
+"""Whatever a tenant writes: no exception, every problem names its key, and what is read can be written back."""
+
+import dataclasses
+import re
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canaryd.core import rule as types
+from canaryd.core import units
+from canaryd.core.annotations import plan_values, resolve, resolve_deployment
+from canaryd.core.lookup import FAMILIES
+from canaryd.core.model import Comparator, Condition
+from canaryd.core.problems import CONTROLLER, DEPLOYMENT, NAMESPACE
+from canaryd.core.units import UnitError
+from canaryd.core.vocabulary import BY_KEY, PLANNED, RULES
+
+pytestmark = pytest.mark.slow
+unhurried = settings(deadline=None)
+few = settings(deadline=None, max_examples=30)
+
+# --- writing ---
+
+anything = st.text(alphabet=st.characters(), max_size=60)
+names = st.sampled_from(["a", "latency-p99", "success-rate", "B", "b", "x" * 25])
+
+
+@st.composite
+def keys(draw):
+    """Keys of the table, planned ones and arbitrary ones."""
+    general = draw(st.sampled_from([*BY_KEY, *PLANNED]) | anything)
+    return general.replace("<name>", draw(names))
+
+
+texts = anything | st.sampled_from(
+    [rule.example for rule in RULES]
+    + [rule.default for rule in RULES]
+    + ["", "nan", "1e400", "٣", "true", ">= 99"]
+)
+layers = st.dictionaries(keys(), texts, max_size=12)
+
+
+@st.composite
+def good_layers(draw):
+    """Layers that make a plan: examples, defaults and limits of the table under consistent names."""
+    chosen = {}
+    for rule in draw(
+        st.lists(st.sampled_from(RULES), unique_by=lambda rule: rule.key, max_size=12)
+    ):
+        value = draw(st.sampled_from([text for text in (rule.example, rule.default) if text]))
+        if rule.key.partition(".")[0] not in FAMILIES:
+            chosen[rule.key] = value
+    if draw(st.booleans()):
+        chosen |= {
+            "metric.own": draw(st.sampled_from(["<= 1", "5..7", "> -3"])),
+            "metric.own.query": "up",
+        }
+    if draw(st.booleans()):
+        chosen |= {"hook.h": "rollout svc://a/", "hook.h.payload": r"a=b\,c"}
+    if draw(st.booleans()):
+        chosen |= {
+            "load-test.l": "POST /x rate=2",
+            "load-test.l.body": draw(st.sampled_from(["a", " b\n"])),
+        }
+    if "weights" in chosen:
+        chosen.pop("step-weight", None)
+        chosen.pop("max-weight", None)
+    return chosen
+
+
+@unhurried
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([CONTROLLER, NAMESPACE, DEPLOYMENT, "pinned"]), layers),
+        max_size=4,
+    )
+)
+def test_no_text_raises_and_every_problem_names_a_key_that_was_written(stack):
+    resolution = resolve(stack)
+    given_keys = {key for _, layer in stack for key in layer}
+    assert (resolution.spec is None) == bool(resolution.problems)
+    for problem in resolution.problems:
+        assert problem.key in given_keys
+        assert units.quote(problem.key, 100)[1:-1] in problem.message
+        assert problem.message.isprintable()
+        assert len(problem.message) < 2_000
+
+
+prefixes = st.sampled_from(
+    [
+        "canaryd.io/",
+        "defaults.canaryd.io/",
+        "action.canaryd.io/",
+        "x.canaryd.io/",
+        "example.com/",
+        "",
+    ]
+)
+objects = st.dictionaries(st.builds(str.__add__, prefixes, keys()), texts, max_size=8)
+
+
+@unhurried
+@given(objects, objects, objects)
+def test_no_annotations_of_any_object_raise(namespace, deployment, template):
+    resolution = resolve_deployment(
+        controller={}, namespace=namespace, deployment=deployment, template=template
+    )
+    given_keys = {key for carrier in (namespace, deployment, template) for key in carrier}
+    for problem in resolution.problems:
+        assert any(key == problem.key or key.endswith(f"/{problem.key}") for key in given_keys)
+
+
+@unhurried
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([CONTROLLER, NAMESPACE, DEPLOYMENT]), good_layers()), max_size=3
+    )
+)
+def test_a_pinned_plan_gives_back_an_equal_spec(stack):
+    # Later layers of the same name are fine: only the order counts.
+    resolution = resolve(
+        [(origin, {k: v for k, v in layer.items() if k != "enabled"}) for origin, layer in stack]
+    )
+    assert resolution.problems == ()
+    again = resolve([("pinned", plan_values(resolution.values))])
+    assert (resolution.spec, ()) == (again.spec, again.problems)
+    assert plan_values(resolution.values) == plan_values(again.values)
+
+
+@unhurried
+@given(good_layers(), good_layers())
+def test_the_order_in_which_keys_were_written_does_not_matter(weaker, stronger):
+    first = resolve([(NAMESPACE, weaker), (DEPLOYMENT, stronger)])
+    again = resolve(
+        [
+            (NAMESPACE, dict(reversed(weaker.items()))),
+            (DEPLOYMENT, dict(reversed(stronger.items()))),
+        ]
+    )
+    assert (first.spec, first.values) == (again.spec, again.values)
+
+
+# --- reading back what was written ---
+
+
+@unhurried
+@given(st.integers(0, 99_999 * 3_600_000).map(lambda milliseconds: milliseconds / 1000))
+def test_a_duration_reads_back(seconds):
+    assert seconds == units.parse_duration(units.format_duration(seconds))
+
+
+@unhurried
+@given(st.integers(0, 999_999_999))
+def test_an_int_reads_back(number):
+    assert number == units.parse_int(units.format_int(number))
+
+
+@unhurried
+@given(st.integers(0, 100))
+def test_a_percentage_reads_back(number):
+    assert number == units.parse_percent(units.format_percent(number))
+
+
+@unhurried
+@given(st.sets(st.integers(1, 100), min_size=1).map(lambda numbers: tuple(sorted(numbers))))
+def test_weights_read_back(weights):
+    assert weights == units.parse_weights(units.format_weights(weights))
+
+
+@unhurried
+@given(st.integers(1, 100), st.integers(1, 100))
+def test_linear_weights_are_weights_that_end_with_the_maximum(step, maximum):
+    weights = units.linear_weights(step, maximum)
+    assert weights == units.parse_weights(units.format_weights(weights))
+    assert maximum == weights[-1]
+    assert all(weight % step == 0 for weight in weights[:-1])
+
+
+@few
+@given(
+    st.lists(
+        st.from_regex(units.SUBDOMAIN, fullmatch=True).filter(lambda name: len(name) <= 253),
+        min_size=1,
+        unique=True,
+    )
+)
+def test_a_list_reads_back(items):
+    assert tuple(items) == units.parse_list(units.format_list(items))
+
+
+values = st.text(alphabet=st.characters(min_codepoint=0x20, exclude_characters="\x7f")).map(
+    lambda text: text.strip(" \t")
+)
+
+
+@unhurried
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True), values, min_size=1
+    )
+)
+def test_a_map_reads_back(pairs):
+    assert pairs == units.parse_map(units.format_map(pairs))
+
+
+decimals = st.decimals(0, 10**11, places=3, allow_nan=False).map(float)
+
+
+@unhurried
+@given(decimals)
+def test_a_decimal_reads_back(number):
+    assert number == units.parse_decimal(units.format_decimal(number))
+
+
+@unhurried
+@given(
+    st.sampled_from([c for c in Comparator if c is not Comparator.BETWEEN]),
+    decimals,
+    st.sampled_from(["", "ms", "%"]),
+)
+def test_a_condition_reads_back(comparator, number, unit):
+    condition = Condition(comparator, number, unit=unit)
+    assert condition == dataclasses.replace(
+        units.parse_condition(units.format_condition(condition)), text=""
+    )
+
+
+@unhurried
+@given(decimals, decimals, st.sampled_from(["", "ms", "%"]))
+def test_a_range_reads_back(one, other, unit):
+    condition = Condition(Comparator.BETWEEN, min(one, other), max(one, other), unit)
+    assert condition == dataclasses.replace(
+        units.parse_condition(units.format_condition(condition)), text=""
+    )
+
+
+@unhurried
+@given(st.decimals(-(10**9), 10**9, places=6, allow_nan=False), st.sampled_from([">=", "<", ""]))
+def test_a_condition_written_by_hand_is_read_exactly(number, sign):
+    text = f"{sign} {number:f}" if sign else f"{number:f}..{number:f}"
+    assert float(number) == units.parse_condition(text).low
+
+
+# --- expressions and parsers ---
+
+patterned = [kind for kind in types.TYPES if kind.pattern]
+
+
+@pytest.mark.parametrize("kind", patterned, ids=lambda kind: kind.name)
+@few
+@given(data=st.data())
+def test_what_a_parser_reads_its_expression_matches(kind, data):
+    text = data.draw(
+        st.from_regex(kind.pattern, fullmatch=True)
+        | anything
+        | st.sampled_from([rule.example for rule in RULES])
+    )
+    with suppress(UnitError):
+        kind.parse(text)
+        assert re.fullmatch(kind.pattern, text.strip(units.BLANKS))

@@ -1,6 +1,7 @@
 """What happens next, and why: the table of contents of a rollout.
 
-``decide`` is total and deterministic: the same snapshot at the same instant gives the same decision; it reads no clock,
+``decide`` is total and deterministic: the same snapshot at the same instant gives the same
+decision; it reads no clock,
 does no I/O and never raises for what a user or a cluster can do wrong.
 It walks a chain of named checks; the first that has something to say decides.
 Reading the chains below from top to bottom is reading what canaryd promises, highest first.
@@ -12,7 +13,7 @@ from dataclasses import replace
 from canaryd.core.decision import Action, Decision, Emit, SaveState, WriteRoute
 from canaryd.core.phase import Phase, check_transition
 from canaryd.core.reasons import Reason
-from canaryd.core.rollout import analysis, enrolment, leaving, promotion, upkeep
+from canaryd.core.rollout import analysis, enrolment, leaving, promotion, runs, upkeep
 from canaryd.core.rollout.facts import state_of, waits
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
@@ -26,6 +27,7 @@ def decide(snap: Snapshot, now: float) -> Decision:
     Args:
         snap: everything observed.
         now: seconds since the epoch by the daemon's steady clock.
+
     """
     decision = _first(snap, now, PRECONDITIONS)
     if decision is None and state_of(snap).phase is Phase.INITIALIZING:
@@ -37,7 +39,7 @@ def decide(snap: Snapshot, now: float) -> Decision:
     return decision
 
 
-# --- checks that belong to no single stage ----------------------------------------------------------------------------
+# --- checks that belong to no single stage --------------------------------------------------------
 
 
 def state_unreadable(snap: Snapshot, now: float) -> Decision | None:
@@ -52,7 +54,9 @@ def state_unreadable(snap: Snapshot, now: float) -> Decision | None:
 
 
 def config_reported(snap: Snapshot, now: float) -> Decision | None:
-    """Invalid annotations are said once, in status and Event; the last valid configuration stays in force."""
+    """Invalid annotations are said once, in status and Event;
+    the last valid configuration stays in force.
+    """
     problems = snap.resolution.problems
     error = "; ".join(p.message for p in problems)[:4000]
     state = snap.state
@@ -117,7 +121,9 @@ def obstacles(snap: Snapshot, now: float) -> Decision | None:
 
 
 def revision_unknown(snap: Snapshot, now: float) -> Decision | None:
-    """A config that cannot be read makes the revision unknown: nothing new starts, nothing is promoted."""
+    """A config that cannot be read makes the revision unknown: nothing new starts,
+    nothing is promoted.
+    """
     obstacle = snap.revision.obstacle
     if snap.revision.name is not None or obstacle is None:
         return None
@@ -125,7 +131,9 @@ def revision_unknown(snap: Snapshot, now: float) -> Decision | None:
 
 
 def suspended(snap: Snapshot, now: float) -> Decision | None:
-    """``suspend`` freezes: no run starts, a run under analysis stays at its weight; the guards above go on."""
+    """``suspend`` freezes: no run starts, a run under analysis stays at its weight;
+    the guards above go on.
+    """
     spec = snap.fresh_spec
     if spec is None or not spec.suspend or state_of(snap).phase not in _FREEZABLE:
         return None
@@ -147,13 +155,13 @@ _FREEZABLE = frozenset(
     }
 )
 
-# --- the chains -------------------------------------------------------------------------------------------------------
+# --- the chains -----------------------------------------------------------------------------------
 
 PRECONDITIONS: tuple[Check, ...] = (
     leaving.target_gone,  # nothing can be done for what does not exist
     leaving.not_ours,  # never touch what did not ask for it
     state_unreadable,  # never guess what was promoted
-    leaving.leave,  # the user's wish to leave beats everything but safety, which leaving keeps itself
+    leaving.leave,  # the wish to leave beats everything but safety, which leaving keeps itself
     config_reported,  # say what is wrong, once
     no_config,
     orphaned_route,
@@ -165,7 +173,7 @@ GUARDS: tuple[Check, ...] = (
     analysis.canary_lost,  # users never stay on pods that are not ready
     upkeep.apex_drift,  # users never reach an idle target
     upkeep.primary_lost,  # the primary is rebuilt from what was promoted
-    analysis.revision_changed,  # only the revision under analysis has users
+    runs.revision_changed,  # only the revision under analysis has users
     upkeep.primary_changed,
     upkeep.satellites_changed,
     upkeep.services_lost,
@@ -186,8 +194,8 @@ ANALYSIS: tuple[Check, ...] = (
 )
 
 IDLE: tuple[Check, ...] = (
-    analysis.reverted_after_failure,
-    analysis.new_revision,
+    runs.reverted_after_failure,
+    runs.new_revision,
     upkeep.primary_scale,
     upkeep.idle_target,
 )

@@ -64,7 +64,9 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class SwitchApex:
-    """Set the selector of the user's Service; ``keep_record`` marks it as ours and records the original, else both go."""
+    """Set the selector of the user's Service; ``keep_record`` marks it as ours and records the
+    original, else both go.
+    """
 
     apex: ServiceView
     selector: tuple[tuple[str, str], ...]
@@ -125,7 +127,8 @@ class CollectGarbage:
 
 @dataclass(frozen=True, slots=True)
 class DeleteOwned:
-    """Delete everything we made for the app: route, Services, satellites, primary, copies, snapshots, in that order.
+    """Delete everything we made for the app: route, Services, satellites, primary, copies,
+    snapshots, in that order.
 
     Config copies that the target's own template names (after :class:`RestoreTemplate`) stay.
     """
@@ -138,7 +141,9 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing to ask the world; ``id`` names run and evaluation, so that an answer never counts twice."""
+    """One thing to ask the world; ``id`` names run and evaluation,
+    so that an answer never counts twice.
+    """
 
     id: str
     what: MetricCheck | HookSpec | LoadTestSpec

@@ -1,7 +1,9 @@
-"""What belongs to a target: its Service, its Ingresses, its autoscaler, and everything else that selects its pods.
+"""What belongs to a target: its Service, its Ingresses, its autoscaler,
+and everything else that selects its pods.
 
-Nothing is guessed: two Services that fit, an Ingress that cannot carry a canary, a name that is taken, a policy that would cut
-the primary off are obstacles with a name, and all of them are reported at once.
+Nothing is guessed: two Services that fit, an Ingress that cannot carry a canary,
+a name that is taken, a policy that would cut the primary off are obstacles with a name,
+and all of them are reported at once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,8 +41,8 @@ def discover(
         obstacles.append(
             Obstacle(
                 Reason.WORKLOAD_UNSUPPORTED,
-                f"Deployment {target.id.name} has no selector label{wanted} under spec.selector.matchLabels; "
-                "name one of its labels in canaryd.io/selector-label",
+                f"Deployment {target.id.name} has no selector label{wanted} under"
+                " spec.selector.matchLabels; name one of its labels in canaryd.io/selector-label",
             )
         )
         return None, tuple(obstacles)
@@ -99,13 +101,14 @@ def _workload_obstacles(target: DeploymentView) -> Iterable[Obstacle]:
     if target.recreates:
         yield Obstacle(
             Reason.WORKLOAD_UNSUPPORTED,
-            f"Deployment {name} has strategy Recreate: two versions must never run at once, which a canary needs. "
-            "Use RollingUpdate, or remove canaryd.io/enabled",
+            f"Deployment {name} has strategy Recreate: two versions must never run at once, which a"
+            " canary needs. Use RollingUpdate, or remove canaryd.io/enabled",
         )
     if target.has_match_expressions:
         yield Obstacle(
             Reason.WORKLOAD_UNSUPPORTED,
-            f"Deployment {name} selects its pods by matchExpressions; canaryd needs spec.selector.matchLabels alone",
+            f"Deployment {name} selects its pods by matchExpressions; canaryd needs"
+            " spec.selector.matchLabels alone",
         )
     if target.paused:
         yield Obstacle(
@@ -118,7 +121,8 @@ def _workload_obstacles(target: DeploymentView) -> Iterable[Obstacle]:
     ):
         yield Obstacle(
             Reason.WORKLOAD_UNSUPPORTED,
-            f"Deployment name {name} is too long: {name}-primary must fit in {names.MAX_NAME} characters",
+            f"Deployment name {name} is too long: {name}-primary must fit in {names.MAX_NAME}"
+            " characters",
         )
 
 
@@ -138,7 +142,8 @@ def _apex(
             obstacles.append(
                 Obstacle(
                     Reason.SERVICE_NOT_FOUND,
-                    f"Service {spec.service}, named in canaryd.io/service, does not exist in namespace {target.id.namespace} or has no selector",
+                    f"Service {spec.service}, named in canaryd.io/service, does not exist in"
+                    f" namespace {target.id.namespace} or has no selector",
                 )
             )
             return None
@@ -146,8 +151,9 @@ def _apex(
             obstacles.append(
                 Obstacle(
                     Reason.SERVICE_NOT_FOUND,
-                    f"Service {spec.service}, named in canaryd.io/service, does not select the pods of Deployment {target.id.name}; "
-                    "compare its spec.selector with the labels of the pod template",
+                    f"Service {spec.service}, named in canaryd.io/service, does not select the pods"
+                    f" of Deployment {target.id.name}; compare its spec.selector with the labels of"
+                    " the pod template",
                 )
             )
             return None
@@ -156,7 +162,8 @@ def _apex(
         obstacles.append(
             Obstacle(
                 Reason.SERVICE_NOT_FOUND,
-                f"no Service in namespace {target.id.namespace} selects the pods of Deployment {target.id.name}; create one, or name it in canaryd.io/service",
+                f"no Service in namespace {target.id.namespace} selects the pods of Deployment"
+                f" {target.id.name}; create one, or name it in canaryd.io/service",
             )
         )
         return None
@@ -165,7 +172,8 @@ def _apex(
         obstacles.append(
             Obstacle(
                 Reason.SERVICE_AMBIGUOUS,
-                f"Services {listed} all select the pods of Deployment {target.id.name}; name the one users call in canaryd.io/service",
+                f"Services {listed} all select the pods of Deployment {target.id.name}; name the"
+                " one users call in canaryd.io/service",
             )
         )
         return None
@@ -176,8 +184,9 @@ def _apex(
         obstacles.append(
             Obstacle(
                 Reason.SERVICE_AMBIGUOUS,
-                f"Service {', '.join(others)} selects the same pods as {chosen.id.name} and would lose its endpoints when Deployment {target.id.name} "
-                'is scaled to zero between runs; set canaryd.io/idle: "keep", or give that Service another selector',
+                f"Service {', '.join(others)} selects the same pods as {chosen.id.name} and would"
+                f" lose its endpoints when Deployment {target.id.name} is scaled to zero between"
+                ' runs; set canaryd.io/idle: "keep", or give that Service another selector',
             )
         )
     return chosen
@@ -188,14 +197,15 @@ def _ingresses(
 ) -> tuple[ObjectView, ...]:
     users = {i.id.name: i for i in around.ingresses if not i.is_ours}
     if spec.ingresses:
-        for name in spec.ingresses:
-            if name not in users:
-                obstacles.append(
-                    Obstacle(
-                        Reason.INGRESS_NOT_FOUND,
-                        f"Ingress {name}, named in canaryd.io/ingress, does not exist in namespace {apex.id.namespace}",
-                    )
-                )
+        obstacles.extend(
+            Obstacle(
+                Reason.INGRESS_NOT_FOUND,
+                f"Ingress {name}, named in canaryd.io/ingress, does not exist in namespace"
+                f" {apex.id.namespace}",
+            )
+            for name in spec.ingresses
+            if name not in users
+        )
         chosen = [users[name] for name in spec.ingresses if name in users]
     else:
         chosen = [i for i in users.values() if routes_nginx.leads_to(i, apex.id.name)]
@@ -203,12 +213,15 @@ def _ingresses(
             obstacles.append(
                 Obstacle(
                     Reason.INGRESS_NOT_FOUND,
-                    f"no Ingress in namespace {apex.id.namespace} has Service {apex.id.name} as a backend; create one, or name it in canaryd.io/ingress",
+                    f"no Ingress in namespace {apex.id.namespace} has Service {apex.id.name} as a"
+                    " backend; create one, or name it in canaryd.io/ingress",
                 )
             )
-    for ingress in chosen:
-        if problem := routes_nginx.problem_of(ingress, apex.id.name):
-            obstacles.append(Obstacle(Reason.INGRESS_INVALID, problem))
+    obstacles.extend(
+        Obstacle(Reason.INGRESS_INVALID, problem)
+        for ingress in chosen
+        if (problem := routes_nginx.problem_of(ingress, apex.id.name))
+    )
     return tuple(sorted(chosen, key=lambda i: i.id.name))
 
 
@@ -234,7 +247,8 @@ def _autoscaler(
         obstacles.append(
             Obstacle(
                 Reason.WORKLOAD_UNSUPPORTED,
-                f"HorizontalPodAutoscaler {spec.autoscaler}, named in canaryd.io/autoscaler, does not exist or does not scale Deployment {target.id.name}",
+                f"HorizontalPodAutoscaler {spec.autoscaler}, named in canaryd.io/autoscaler, does"
+                f" not exist or does not scale Deployment {target.id.name}",
             )
         )
     return None
@@ -250,8 +264,10 @@ def _uncovered_policies(
         ):
             yield Obstacle(
                 Reason.NETWORK_POLICY_UNMATCHED,
-                f"NetworkPolicy {policy.id.name} selects the pods of Deployment {target.id.name} in a way that cannot be rewritten for the primary "
-                f"(label {app.label}={names.primary_label_value(app.value)}): the primary would be cut off. Select by {app.label} with matchLabels or In",
+                f"NetworkPolicy {policy.id.name} selects the pods of Deployment {target.id.name} in"
+                " a way that cannot be rewritten for the primary (label"
+                f" {app.label}={names.primary_label_value(app.value)}): the primary would be cut"
+                f" off. Select by {app.label} with matchLabels or In",
             )
 
 
@@ -261,5 +277,6 @@ def _conflicts(app: App, taken: Mapping[str, bool]) -> Iterable[Obstacle]:
             kind, _, bare = name.partition("/")
             yield Obstacle(
                 Reason.CONFLICT,
-                f"{kind} {bare} exists and is not canaryd's; rename or delete it, or do not enrol Deployment {app.target.name}",
+                f"{kind} {bare} exists and is not canaryd's; rename or delete it, or do not enrol"
+                f" Deployment {app.target.name}",
             )

@@ -1,7 +1,9 @@
 """When are two pod templates, or two configs, the same?
 
-Hashes are taken over the raw object as the API server returned it, canonicalised as JSON with sorted keys,
-never over a typed model: a newer client library would change every hash and start every canary (case X18).
+Hashes are taken over the raw object as the API server returned it,
+canonicalised as JSON with sorted keys,
+never over a typed model: a newer client library would change every hash and start every canary
+(case X18).
 Version prefixes are not needed as long as the canonical form stands; changing it is a migration.
 """
 

@@ -155,9 +155,11 @@ def share_requests(answers: Iterable[MetricAnswer]) -> tuple[MetricAnswer, ...]:
     if not totals:
         return known
     return tuple(
-        replace(answer, requests=max(totals))
-        if answer.value is not None and answer.requests is None
-        else answer
+        (
+            replace(answer, requests=max(totals))
+            if answer.value is not None and answer.requests is None
+            else answer
+        )
         for answer in known
     )
 
@@ -200,8 +202,10 @@ def _judge_rate(
         value=value,
         unit="%",
         samples=counts.total,
-        message=f"{check.name} {value}{_suffix(check.condition.unit)} "
-        f"{_relation(check.condition, rate, ok=ok)} ({evidence}{_in_window(counts.window_s)})",
+        message=(
+            f"{check.name} {value}{_suffix(check.condition.unit)} "
+            f"{_relation(check.condition, rate, ok=ok)} ({evidence}{_in_window(counts.window_s)})"
+        ),
     )
 
 
@@ -230,9 +234,11 @@ def _judge_latency(
         value=f">{value}" if is_open else value,
         unit="ms",
         samples=total,
-        message=f"{check.name} {'over ' if is_open else ''}{value} ms "
-        f"{_relation(_in_ms(check.condition), shown_ms, ok=ok)} "
-        f"({_many(total, 'request')}{_in_window(window_s)})",
+        message=(
+            f"{check.name} {'over ' if is_open else ''}{value} ms "
+            f"{_relation(_in_ms(check.condition), shown_ms, ok=ok)} "
+            f"({_many(total, 'request')}{_in_window(window_s)})"
+        ),
     )
 
 
@@ -249,7 +255,7 @@ def _judge_value(
             Verdict.INCONCLUSIVE,
             GateReason.REQUESTS_UNKNOWN,
             f"{check.name}: nobody counts the canary's requests, so min-requests {min_requests:,} "
-            f"cannot be checked; add metric.success-rate, or remove min-requests",
+            "cannot be checked; add metric.success-rate, or remove min-requests",
         )
     if requests is not None and requests < min_requests:
         return _below_minimum(check, requests, min_requests, 0.0)
@@ -446,7 +452,7 @@ def _result(
     )
 
 
-def _decided(  # noqa: PLR0913 - the parts of a result
+def _decided(
     check: MetricCheck,
     *,
     ok: bool,

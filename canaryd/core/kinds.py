@@ -1,7 +1,9 @@
 """The Kubernetes kinds canaryd speaks of: one static table of addresses.
 
-A table instead of discovery: discovery costs one request per group and its cache file is a trap (D1, D2 of
-``docs/design/20261124-kubernetes-client.md``), while the set of kinds is known when the code is written.
+A table instead of discovery: discovery costs one request per group and its cache file is a trap
+(D1, D2 of
+``docs/design/20261124-kubernetes-client.md``), while the set of kinds is known when the code is
+written.
 Only optional groups (SMI, Gateway API) are ever asked for.
 """
 
@@ -80,5 +82,6 @@ def kind_of(manifest: dict[str, object]) -> Kind:
 
     Raises:
         KeyError: the manifest's ``apiVersion`` and ``kind`` are not in the table.
+
     """
     return _BY_API[str(manifest["apiVersion"]), str(manifest["kind"])]

@@ -1,8 +1,10 @@
 """Exactly what canaryd writes: dict to dict, never through a typed model.
 
 Every builder takes what was observed and returns a full manifest for server-side apply.
-Fields newer than this code survive, because the user's dict is copied and only named places are rewritten.
-What must never happen here: a copy that carries GitOps tracking marks, or a primary whose pods match the target's selector.
+Fields newer than this code survive, because the user's dict is copied and only named places are
+rewritten.
+What must never happen here: a copy that carries GitOps tracking marks,
+or a primary whose pods match the target's selector.
 """
 
 import copy
@@ -32,7 +34,9 @@ DEPLOYMENT_FIELDS = (
 
 
 def selector_label(target: DeploymentView, spec: CanarySpec) -> str | None:
-    """The key of the target's selector whose value tells primary and canary apart, or None when there is none."""
+    """The key of the target's selector whose value tells primary and canary apart,
+    or None when there is none.
+    """
     if spec.selector_label:
         return spec.selector_label if spec.selector_label in target.match_labels else None
     for key in names.SELECTOR_LABELS:
@@ -63,7 +67,9 @@ def owner_reference(owner: Identity) -> JsonDict:
 def metadata(
     owner: Identity, name: str, role: str, labels: Mapping[str, str] | None = None
 ) -> JsonDict:
-    """Metadata of an object we own; ``labels`` of the original come along, tracking marks do not."""
+    """Metadata of an object we own; ``labels`` of the original come along,
+    tracking marks do not.
+    """
     kept = {k: v for k, v in (labels or {}).items() if not names.is_tracking_key(k)}
     return {
         "namespace": owner.namespace,
@@ -76,7 +82,8 @@ def metadata(
 def snapshot_manifest(
     target: Mapping[str, Any], owner: Identity, revision: str, configs: Mapping[str, str]
 ) -> JsonDict:
-    """The ControllerRevision that records one revision: template, rollout settings, names of the config copies.
+    """The ControllerRevision that records one revision: template, rollout settings,
+    names of the config copies.
 
     ``configs`` maps ``kind/name`` to the name of its copy.
     Immutable by the API server: ``data`` of a ControllerRevision cannot be changed after creation.
@@ -87,8 +94,10 @@ def snapshot_manifest(
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
-        "metadata": metadata(owner, names.snapshot_name(owner.name, revision), "snapshot")
-        | {"annotations": {names.REVISION: revision}},
+        "metadata": (
+            metadata(owner, names.snapshot_name(owner.name, revision), "snapshot")
+            | {"annotations": {names.REVISION: revision}}
+        ),
         "revision": int(revision, 16) % 2**31,
         "data": {
             "template": template,
@@ -104,8 +113,10 @@ def config_copy(config: Mapping[str, Any], owner: Identity, name: str) -> JsonDi
     made: JsonDict = {
         "apiVersion": "v1",
         "kind": config["kind"],
-        "metadata": metadata(owner, name, "config", config["metadata"].get("labels"))
-        | {"annotations": {names.SOURCE: f"{config['kind']}/{config['metadata']['name']}"}},
+        "metadata": (
+            metadata(owner, name, "config", config["metadata"].get("labels"))
+            | {"annotations": {names.SOURCE: f"{config['kind']}/{config['metadata']['name']}"}}
+        ),
         "immutable": True,
     }
     for part in ("data", "binaryData", "type"):
@@ -136,18 +147,20 @@ def primary_manifest(
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(
-            owner, names.primary_name(owner.name), "primary", snapshot.get("labels")
-        )
-        | {"annotations": {names.REVISION: revision}},
-        "spec": settings
-        | {
-            "replicas": replicas,
-            "selector": {
-                "matchLabels": dict(match_labels) | {label: names.primary_label_value(value)}
-            },
-            "template": template,
-        },
+        "metadata": (
+            metadata(owner, names.primary_name(owner.name), "primary", snapshot.get("labels"))
+            | {"annotations": {names.REVISION: revision}}
+        ),
+        "spec": (
+            settings
+            | {
+                "replicas": replicas,
+                "selector": {
+                    "matchLabels": dict(match_labels) | {label: names.primary_label_value(value)}
+                },
+                "template": template,
+            }
+        ),
     }
 
 
@@ -160,7 +173,9 @@ def primary_service(apex: ServiceView, owner: Identity, label: str, value: str) 
 def canary_service(
     apex: ServiceView, owner: Identity, match_labels: Mapping[str, str], pod_template_hash: str
 ) -> JsonDict:
-    """The Service ``<apex>-canary``: the target's pods of one ReplicaSet, so that only the analysed revision gets traffic."""
+    """The Service ``<apex>-canary``: the target's pods of one ReplicaSet,
+    so that only the analysed revision gets traffic.
+    """
     selector = (
         apex.original_selector()
         | dict(match_labels)
@@ -212,7 +227,9 @@ def needs_primary_twin(
 def network_policy_concerns(
     policy: ObjectView, target: Mapping[str, str], primary: Mapping[str, str]
 ) -> bool:
-    """Whether a policy selects the target's pods, or lets them in or out as a peer, and would miss the primary's."""
+    """Whether a policy selects the target's pods, or lets them in or out as a peer,
+    and would miss the primary's.
+    """
     selectors = [policy.spec.get("podSelector") or {}, *_peer_selectors(policy.spec)]
     return any(needs_primary_twin(s, target, primary) for s in selectors)
 
@@ -249,7 +266,9 @@ def _peer_selectors(spec: Mapping[str, Any]) -> list[JsonDict]:
 def _copy(
     api_version: str, kind: str, original: ObjectView, owner: Identity, spec: JsonDict
 ) -> JsonDict:
-    """A satellite of the primary, marked with its source and a digest by which an equal apply is recognised."""
+    """A satellite of the primary, marked with its source and a digest by which an equal apply is
+    recognised.
+    """
     manifest: JsonDict = {
         "apiVersion": api_version,
         "kind": kind,

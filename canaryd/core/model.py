@@ -1,8 +1,10 @@
 """The nouns of a rollout, as frozen values.
 
 Everything here is immutable, comparable and free of behaviour beyond small derived facts:
-the annotation grammar makes a :class:`CanarySpec`, the shell makes observations, ``decide`` compares them.
-Durations are seconds, weights are percent of traffic sent to the canary, times are seconds since the epoch.
+the annotation grammar makes a :class:`CanarySpec`, the shell makes observations,
+``decide`` compares them.
+Durations are seconds, weights are percent of traffic sent to the canary,
+times are seconds since the epoch.
 """
 
 from collections.abc import Mapping
@@ -80,7 +82,8 @@ class MetricCheck:
     """One metric with its threshold.
 
     Either ``builtin`` or ``query`` is set.
-    ``window_s`` is the time looked back over; ``failures`` is the metric's own limit of failed checks, None for the run's.
+    ``window_s`` is the time looked back over; ``failures`` is the metric's own limit of failed
+    checks, None for the run's.
     """
 
     name: str
@@ -109,7 +112,9 @@ class HookType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookSpec:
-    """One outgoing webhook. ``timeout_s`` is per attempt; ``retries`` counts attempts after the first."""
+    """One outgoing webhook. ``timeout_s`` is per attempt; ``retries`` counts attempts after the
+    first.
+    """
 
     name: str
     type: HookType
@@ -122,7 +127,9 @@ class HookSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadTestSpec:
-    """One embedded load test: open loop at ``rate`` requests per second, at the canary Service only."""
+    """One embedded load test: open loop at ``rate`` requests per second,
+    at the canary Service only.
+    """
 
     name: str
     method: str
@@ -180,12 +187,13 @@ class CanarySpec:
         )
 
 
-# --- observations -----------------------------------------------------------------------------------------------------
+# --- observations ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Growth of a cumulative histogram over a window: ``(upper edge in seconds, requests at or below it)``, ascending.
+    """Growth of a cumulative histogram over a window: ``(upper edge in seconds,
+    requests at or below it)``, ascending.
 
     The last edge is infinity and its count the total. ``window_s`` is 0 when it is not known.
     """
@@ -232,7 +240,8 @@ class Absent:
 class MetricAnswer:
     """What a source said about one :class:`MetricCheck`.
 
-    For built-ins ``counts`` or ``histogram`` is set, for queries ``value``; ``requests`` is the canary's request count when known.
+    For built-ins ``counts`` or ``histogram`` is set, for queries ``value``;
+    ``requests`` is the canary's request count when known.
     """
 
     check: str
@@ -245,7 +254,9 @@ class MetricAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookAnswer:
-    """Outcome of one hook: ``status`` is the HTTP status, 0 when nobody answered. Never the body."""
+    """Outcome of one hook: ``status`` is the HTTP status, 0 when nobody answered.
+    Never the body.
+    """
 
     hook: str
     passed: bool
@@ -256,7 +267,9 @@ class HookAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadTestAnswer:
-    """Outcome of one load test. ``latency_ms`` maps a percentile name (``p50``...) to milliseconds from the intended start."""
+    """Outcome of one load test. ``latency_ms`` maps a percentile name (``p50``...) to milliseconds
+    from the intended start.
+    """
 
     test: str
     sent: int = 0
@@ -265,7 +278,9 @@ class LoadTestAnswer:
     achieved_rate: float = 0.0
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     absent: Absent | None = None
-    """Set when the generator itself could not keep the rate, crashed, or was refused: the result is void."""
+    """Set when the generator itself could not keep the rate, crashed, or was refused:
+    the result is void.
+    """
 
 
 Answer = MetricAnswer | HookAnswer | LoadTestAnswer

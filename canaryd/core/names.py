@@ -1,6 +1,7 @@
 """Names, labels and annotations that canaryd writes, in one place.
 
-Users' dashboards, queries and policies depend on them: changing one is a migration, not a refactoring.
+Users' dashboards, queries and policies depend on them: changing one is a migration,
+not a refactoring.
 User input lives under ``canaryd.io/`` on the Deployment and is never written by us.
 """
 
@@ -13,7 +14,9 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "canaryd"
 
 LABEL_TARGET = "canaryd.io/target"
-"""On everything we own, and on the apex Service: the name of the target (EndpointSlices inherit it)."""
+"""On everything we own, and on the apex Service: the name of the target (EndpointSlices inherit
+it).
+"""
 LABEL_APEX = "canaryd.io/apex"
 """On the apex Service: the admission policy keeps the selector of Services that carry it."""
 LABEL_ROLE = "canaryd.io/role"
@@ -35,7 +38,9 @@ NO_PODS = "none"
 """Value of ``pod-template-hash`` that no pod carries: the canary Service between runs."""
 
 SELECTOR_LABELS = ("app.kubernetes.io/name", "app", "name")
-"""Keys of the target's selector, in the order in which they are tried, whose value is rewritten for the primary."""
+"""Keys of the target's selector, in the order in which they are tried,
+whose value is rewritten for the primary.
+"""
 
 TRACKING_KEYS = (
     "app.kubernetes.io/instance",
@@ -59,7 +64,9 @@ MAX_NAME = 63
 
 
 def primary_name(target: str) -> str:
-    """Name of the primary Deployment, its Service and its autoscaler for a target (or Service, or HPA) of this name."""
+    """Name of the primary Deployment, its Service and its autoscaler for a target (or Service,
+    or HPA) of this name.
+    """
     return f"{target}-primary"
 
 
@@ -79,7 +86,9 @@ def config_copy_name(name: str, digest: str) -> str:
 
 
 def primary_label_value(value: str) -> str:
-    """Value of the selector label on primary pods, within the 63 characters a label value may have."""
+    """Value of the selector label on primary pods, within the 63 characters a label value may
+    have.
+    """
     suffixed = f"{value}-primary"
     if len(suffixed) <= MAX_NAME:
         return suffixed

@@ -13,7 +13,8 @@
                                        └──► Failed ◄──┘
     any ► Terminating ► (gone)
 
-The table is the second guard behind the chain of checks: a decision that moves along no arrow is a defect, and
+The table is the second guard behind the chain of checks: a decision that moves along no arrow is
+a defect, and
 :func:`check_transition` says so.
 """
 
@@ -75,7 +76,10 @@ def check_transition(old: Phase | None, new: Phase) -> str:
     if old is None or old == new:
         return "stays"
     if new in (P.TERMINATING, P.INITIALIZING):
-        return "leaving is possible from everywhere, and enrolment starts over when the primary was lost"
+        return (
+            "leaving is possible from everywhere, and enrolment starts over when the primary was"
+            " lost"
+        )
     return TRANSITIONS.get((old, new), "")
 
 

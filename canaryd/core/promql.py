@@ -48,6 +48,7 @@ def render(template: str, variables: Mapping[str, Value], *, interval_s: float) 
     Raises:
         TemplateError: the template is malformed, names an unknown variable, or a value cannot stand
         where it would.
+
     """
     _require_text(template, "the query")
     values: dict[str, Value] = dict(variables) | {INTERVAL: f"{max(1, int(interval_s))}s"}
@@ -59,6 +60,7 @@ def check_template(template: str, names: Iterable[str]) -> None:
 
     Raises:
         TemplateError: it could not.
+
     """
     render(template, dict.fromkeys(names, "x"), interval_s=60)
 
@@ -113,7 +115,6 @@ class _Scanner:
                 f"the query has a malformed variable at {shown}; write {{{{ target }}}}"
             )
         self.position = found.end()
-        self.recent = ""
         return _Variable(found[1], self.quote_mark, self.is_regex)
 
     def _inside(self) -> None:
@@ -137,7 +138,6 @@ class _Scanner:
         self.position += 1
         if character in _QUOTES:
             self.quote_mark, self.is_regex = character, self.recent in ("=~", "!~")
-            self.recent = ""
         elif not character.isspace():
             self.recent = self.recent[-1:] + character
 
@@ -167,7 +167,7 @@ def _insert(piece: str | _Variable, values: Mapping[str, Value]) -> str:
         return str(value)
     raise TemplateError(
         f"the variable {quote(piece.name)} stands outside a string; "
-        f"variables are inserted inside quotes only"
+        "variables are inserted inside quotes only"
     )
 
 
@@ -184,12 +184,12 @@ def _inside(piece: _Variable, value: Value) -> str:
     if len(options) != 1:
         raise TemplateError(
             f"the variable {quote(piece.name)} has {len(options)} values; "
-            f"match it with =~ in place of ="
+            "match it with =~ in place of ="
         )
     if is_raw and "`" in options[0]:
         raise TemplateError(
             f"the variable {quote(piece.name)} has a backtick, which no raw string can hold; "
-            f"use a double-quoted string"
+            "use a double-quoted string"
         )
     return options[0] if is_raw else _escape(options[0], piece.quote_mark)
 

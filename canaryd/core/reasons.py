@@ -1,6 +1,8 @@
-"""The words for why: one CamelCase word per outcome, the same in the log line, the Event and the condition.
+"""The words for why: one CamelCase word per outcome, the same in the log line,
+the Event and the condition.
 
-Words are an interface: people grep them and alert on them. Adding one is free, renaming one is a breaking change.
+Words are an interface: people grep them and alert on them. Adding one is free,
+renaming one is a breaking change.
 """
 
 from enum import StrEnum

@@ -52,7 +52,9 @@ def rename_references(template: Mapping[str, Any], names: Mapping[str, str]) -> 
 
 
 def _mentions(spec: Mapping[str, Any]) -> Iterator[tuple[ConfigKind, dict[str, Any], str]]:
-    """Each place of a pod spec that names a config: its kind, the dict that holds the name, the field."""
+    """Each place of a pod spec that names a config: its kind, the dict that holds the name,
+    the field.
+    """
     for group in ("containers", "initContainers", "ephemeralContainers"):
         for container in spec.get(group) or ():
             yield from _container_mentions(container)

@@ -2,10 +2,13 @@
 
 Readers: ingress-nginx up to 1.15, Traefik from 3.7, Higress.
 Rules that hold for all three (``docs/design/20261124-order-of-traffic.md``):
-same namespace; host, path and pathType verbatim; only the paths that point at the apex, since one path without a partner
-makes ingress-nginx drop the canary of all of them; one canary per path; at rest ``canary: "true"`` with weight 0,
+same namespace; host, path and pathType verbatim; only the paths that point at the apex,
+since one path without a partner makes ingress-nginx drop the canary of all of them;
+one canary per path; at rest ``canary:
+"true"`` with weight 0,
 never ``canary: "false"``, which would make the copy a second main Ingress.
-Only the keys named here are ever written: everything else is inherited from the main Ingress by the reader.
+Only the keys named here are ever written: everything else is inherited from the main Ingress by
+the reader.
 """
 
 from collections.abc import Mapping
@@ -58,9 +61,16 @@ def problem_of(ingress: ObjectView, service: str) -> str:
     name = f"Ingress {ingress.id.name}"
     for index, rule in enumerate(ingress.spec.get("rules") or ()):
         if not (rule.get("http") or {}).get("paths"):
-            return f"{name}: rule {index} ({rule.get('host') or 'any host'}) has no http paths; ingress-nginx and Traefik cannot merge a canary into it. Remove the rule or give it a path"
+            return (
+                f"{name}: rule {index} ({rule.get('host') or 'any host'}) has no http paths;"
+                " ingress-nginx and Traefik cannot merge a canary into it. Remove the rule or give"
+                " it a path"
+            )
     if not backend_paths(ingress, service):
-        return f"{name} has no path whose backend is Service {service}; point a path at it, or name another Ingress in canaryd.io/ingress"
+        return (
+            f"{name} has no path whose backend is Service {service}; point a path at it, or name"
+            " another Ingress in canaryd.io/ingress"
+        )
     return ""
 
 
@@ -84,8 +94,10 @@ def canary_ingress(
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": metadata(owner, names.canary_name(main.id.name), "canary")
-        | {"annotations": annotations},
+        "metadata": (
+            metadata(owner, names.canary_name(main.id.name), "canary")
+            | {"annotations": annotations}
+        ),
         "spec": spec,
     }
 
@@ -110,7 +122,9 @@ def _to_canary(path: Mapping[str, Any], apex: str) -> JsonDict:
 
 
 def weight_of(canary: ObjectView, prefix: str) -> int | None:
-    """Weight that a canary Ingress says, as its readers understand it; None when it is not a canary at all."""
+    """Weight that a canary Ingress says, as its readers understand it;
+    None when it is not a canary at all.
+    """
     if canary.annotations.get(f"{prefix}/canary") != "true":
         return None
     text = canary.annotations.get(f"{prefix}/canary-weight", "0")

@@ -1,7 +1,8 @@
 """All that was observed for one decision, as one value.
 
 Gathered by ``controller.gather``; compared with what should be by ``core.decide``.
-A snapshot says what is known and, as explicitly, what is not: an unknown revision is None, never a guess.
+A snapshot says what is known and, as explicitly, what is not: an unknown revision is None,
+never a guess.
 """
 
 from collections.abc import Mapping
@@ -53,8 +54,8 @@ class App:
 class RouteState:
     """What the routing objects say now.
 
-    ``weight`` is None when there is no canary route; ``in_sync`` is False when the route object is missing or does not follow
-    the user's main route any more.
+    ``weight`` is None when there is no canary route; ``in_sync`` is False when the route object
+    is missing or does not follow the user's main route any more.
     """
 
     weight: int | None = None
@@ -82,9 +83,13 @@ class Snapshot:
     target: DeploymentView | None
     resolution: Resolution
     spec: CanarySpec | None
-    """The plan in force: the run's pinned one, else the current valid one, else the last valid one."""
+    """The plan in force: the run's pinned one, else the current valid one,
+    else the last valid one.
+    """
     fresh_spec: CanarySpec | None = None
-    """The plan the next run will pin: the current annotations when valid, else the last valid ones."""
+    """The plan the next run will pin: the current annotations when valid,
+    else the last valid ones.
+    """
     plan: Mapping[str, str] = field(default_factory=dict)
     """``fresh_spec`` as the annotation values it comes from."""
     canary: ObjectView | None = None
@@ -101,7 +106,9 @@ class Snapshot:
     """Ready addresses behind a Service, by Service name."""
     revision: WantedRevision = field(default_factory=WantedRevision)
     pods: str = ""
-    """``pod-template-hash`` of the ReplicaSet of the target's present template; empty while unknown."""
+    """``pod-template-hash`` of the ReplicaSet of the target's present template;
+    empty while unknown.
+    """
     route: RouteState = field(default_factory=RouteState)
     answers: Mapping[str, Answer] = field(default_factory=dict)
     stray_apexes: tuple[ServiceView, ...] = ()

@@ -1,8 +1,10 @@
 """The machine state of one app: what must survive a crash and cannot be read off the objects.
 
-Lives in ``status.machine`` of the Canary, versioned and bounded, written with the resourceVersion it was read at.
+Lives in ``status.machine`` of the Canary, versioned and bounded,
+written with the resourceVersion it was read at.
 Times are seconds since the epoch.
-A state this code cannot read is never replaced by defaults: :class:`StateError` stops the app for a human,
+A state this code cannot read is never replaced by defaults: :class:`StateError` stops the app for
+a human,
 because forgetting which revision was promoted could make a bad one stable.
 """
 
@@ -119,7 +121,9 @@ class RolloutState:
     drift_count: int = 0
     drift_at: float = 0.0
     tracked: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """``kind/name`` to (resourceVersion, content fingerprint): spares reading contents again after a restart."""
+    """``kind/name`` to (resourceVersion, content fingerprint):
+    spares reading contents again after a restart.
+    """
     verdicts: tuple[VerdictRecord, ...] = ()
     hooks: tuple[HookRecord, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
@@ -139,14 +143,16 @@ def load(data: Mapping[str, Any] | None) -> RolloutState | None:
 
     Raises:
         StateError: it is of a newer version, or damaged.
+
     """
     if not data:
         return None
     version = data.get("version")
     if version != STATE_VERSION:
         raise StateError(
-            f"status.machine has version {version!r}; this canaryd reads version {STATE_VERSION}. "
-            "Run the canaryd that wrote it, or delete the Canary object to enrol anew from the primary"
+            f"status.machine has version {version!r}; this canaryd reads version {STATE_VERSION}."
+            " Run the canaryd that wrote it, or delete the Canary object to enrol anew from the"
+            " primary"
         )
     try:
         return _load(data)
@@ -163,7 +169,7 @@ def _dump(value: Any) -> dict[str, Any]:
     dumped: dict[str, Any] = {}
     for entry in fields(value):
         item = getattr(value, entry.name)
-        if item is None or item == "" or item == () or item == {}:
+        if item is None or item in ("", (), {}):
             continue
         dumped[entry.name] = _dump_item(item)
     return dumped

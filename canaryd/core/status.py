@@ -1,8 +1,10 @@
 """The status people and tools read, derived from the machine state: nothing here is remembered.
 
-Conditions follow kstatus: ``Reconciling`` and ``Stalled`` are there only while true, and a failed run is ``Stalled``, because
+Conditions follow kstatus: ``Reconciling`` and ``Stalled`` are there only while true,
+and a failed run is ``Stalled``, because
 ``Ready=False`` alone reads as "in progress" for ever.
-Flagger's field names are kept beside ours, so that scripts and ``kubectl wait --for=condition=promoted`` go on working.
+Flagger's field names are kept beside ours, so that scripts and ``kubectl wait
+--for=condition=promoted`` go on working.
 """
 
 from collections.abc import Mapping
@@ -52,7 +54,9 @@ def timestamp(seconds: float) -> str:
 
 
 def render(given: StatusInput, previous: Mapping[str, Any], now: float) -> JsonDict:
-    """The whole status; ``previous`` supplies transition times of conditions that did not change."""
+    """The whole status; ``previous`` supplies transition times of conditions that did not
+    change.
+    """
     state, spec, run = given.state, given.spec, given.state.run
     total = len(spec.weights) if spec else 0
     status: JsonDict = {
@@ -167,7 +171,9 @@ def _ready_reason(state: RolloutState, ready: bool) -> str:  # noqa: FBT001 - a 
 
 
 def _promoted(state: RolloutState) -> tuple[str, str, str]:
-    """Flagger's condition: True when idle on a promoted revision, False after a failure, Unknown in between."""
+    """Flagger's condition: True when idle on a promoted revision, False after a failure,
+    Unknown in between.
+    """
     match state.phase:
         case Phase.INITIALIZED | Phase.SUCCEEDED:
             return "True", str(state.phase), state.message

@@ -24,7 +24,9 @@ def is_subset(wanted: Any, live: Any) -> bool:
 
 
 def merge_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON merge patch (RFC 7386) that turns ``old`` into ``new``; empty when they are equal."""
+    """The JSON merge patch (RFC 7386) that turns ``old`` into ``new``;
+    empty when they are equal.
+    """
     patch: dict[str, Any] = {key: None for key in old if key not in new}
     for key, value in new.items():
         before = old.get(key)

@@ -1,8 +1,10 @@
 """What canaryd keeps of the objects it watches: small frozen projections of raw JSON.
 
-A view is made by a pure function from the dict the API server sent, holds only what decisions need, and compares by value,
+A view is made by a pure function from the dict the API server sent,
+holds only what decisions need, and compares by value,
 so that a status heartbeat that changes nothing of interest wakes nobody.
-Full objects are fetched when they are about to be copied, live for one reconcile, and are never cached.
+Full objects are fetched when they are about to be copied, live for one reconcile,
+and are never cached.
 """
 
 import json
@@ -124,7 +126,9 @@ class EndpointSliceView:
 
 @dataclass(frozen=True, slots=True)
 class ObjectView:
-    """An object of which the whole spec matters: Ingress, HPA, PodDisruptionBudget, NetworkPolicy, Canary."""
+    """An object of which the whole spec matters: Ingress, HPA, PodDisruptionBudget, NetworkPolicy,
+    Canary.
+    """
 
     id: Identity
     labels: Mapping[str, str]
@@ -299,7 +303,9 @@ def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
 
 
 def label_selector_matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a LabelSelector (matchLabels and matchExpressions) matches; the empty one matches everything."""
+    """Whether a LabelSelector (matchLabels and matchExpressions) matches;
+    the empty one matches everything.
+    """
     for key, value in (selector.get("matchLabels") or {}).items():
         if labels.get(key) != value:
             return False

@@ -88,6 +88,7 @@ class PrometheusProvider:
         headers: sent with each request, for example a tenant or a token.
         timeout_s: for each request, as a whole.
         max_bytes: of each answer.
+
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a source

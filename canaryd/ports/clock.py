@@ -1,6 +1,7 @@
 """Time as the daemon sees it.
 
-Implemented by ``canaryd.telemetry.clock.SteadyClock`` and in tests by a clock that follows the event loop's virtual time.
+Implemented by ``canaryd.telemetry.clock.SteadyClock`` and in tests by a clock that follows the
+event loop's virtual time.
 The core never reads a clock; it is told.
 """
 
@@ -20,7 +21,9 @@ class Clock(Protocol):
         ...
 
     def wall(self) -> float:
-        """Seconds since the epoch by the system's clock, for what people read and for calendar windows."""
+        """Seconds since the epoch by the system's clock, for what people read and for calendar
+        windows.
+        """
         ...
 
     async def sleep(self, seconds: float) -> None:

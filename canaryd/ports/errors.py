@@ -7,7 +7,8 @@
     ├── Unauthorized         401 after one forced refresh of the credentials
     ├── Forbidden            403; names the missing verb and resource
     ├── NotFound             404
-    ├── Conflict             409: the resourceVersion moved on, or the name exists, or SSA is refused
+    ├── Conflict             409: the resourceVersion moved on, or the name exists,
+    or SSA is refused
     ├── Gone                 410: the resourceVersion is too old, or a paging token expired
     ├── Invalid              400, 415, 422: our request is wrong; retrying cannot help
     ├── TooManyRequests      429; ``retry_after_s`` says when
@@ -26,6 +27,7 @@ class KubeError(Exception):
         message: what was asked and what came back, in words.
         status: HTTP status, 0 when there was no answer.
         retry_after_s: seconds the server asked us to wait, when it did.
+
     """
 
     def __init__(

@@ -36,6 +36,7 @@ class HttpTrouble(Exception):  # noqa: N818 - reads as a state of the world
         kind: why.
         message: what was asked of whom and what went wrong, for people; never a body, never a
         credential.
+
     """
 
     def __init__(self, kind: Trouble, message: str) -> None:
@@ -54,7 +55,7 @@ class HttpResponse:
 class HttpClient(Protocol):
     """Sends requests, one at a time per call."""
 
-    async def request(  # noqa: PLR0913 - what a request consists of
+    async def request(
         self,
         method: str,
         url: str,
@@ -69,5 +70,6 @@ class HttpClient(Protocol):
 
         Raises:
             HttpTrouble: there is no answer.
+
         """
         ...

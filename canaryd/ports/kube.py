@@ -1,8 +1,10 @@
 """The API server as the controller and the routers see it: a handful of verbs on plain dicts.
 
-Implemented by ``canaryd.kube.client.KubeClient``; in tests by the same client against the fake API server.
+Implemented by ``canaryd.kube.client.KubeClient``; in tests by the same client against the fake
+API server.
 Objects are JSON dicts, never typed models: unknown fields must survive (traps M1, M2, M4).
-There is no ``replace``: a PUT of a user's object can delete what a newer API server knows and we do not.
+There is no ``replace``: a PUT of a user's object can delete what a newer API server knows and we
+do not.
 """
 
 from collections.abc import Mapping
@@ -42,7 +44,8 @@ class KubeApi(Protocol):
     async def apply(
         self, manifest: Manifest, *, field_manager: str = "canaryd", force: bool = True
     ) -> Manifest:
-        """Server-side apply of an object we own. A ``metadata.resourceVersion`` is a precondition."""
+        """Server-side apply of an object we own. A ``metadata.resourceVersion`` is a precondition.
+        """
         ...
 
     async def merge_patch(

@@ -12,7 +12,8 @@ class LoadTester(Protocol):
     """Runs one load test to its end."""
 
     async def run(self, test: LoadTestSpec, *, base_url: str, host: str) -> LoadTestAnswer:
-        """Send the load to ``base_url`` with ``host`` as Host header; cancelling the call ends the child process at once.
+        """Send the load to ``base_url`` with ``host`` as Host header;
+        cancelling the call ends the child process at once.
 
         Never raises for what a target or the generator can do wrong.
         """

@@ -1,6 +1,7 @@
 """Who carries a traffic split.
 
-Implemented by ``canaryd.routers.nginx.NginxRouter``; every implementation passes ``tests/contract/test_routers.py``.
+Implemented by ``canaryd.routers.nginx.NginxRouter``; every implementation passes
+``tests/contract/test_routers.py``.
 A plan a router cannot carry out is refused by :meth:`Router.validate`, never approximated.
 """
 

@@ -1,8 +1,9 @@
 """Traffic by the ingress-nginx annotation dialect: one canary Ingress per main Ingress.
 
-The user's Ingress is never written. Ours is applied whole, so that a changed host or path, a removed annotation
-and a hand-edited weight are all repaired by the same write.
-With several Ingresses, raising writes them one after the other and a failure leaves a mix of the old and the new weight,
+The user's Ingress is never written. Ours is applied whole, so that a changed host or path,
+a removed annotation and a hand-edited weight are all repaired by the same write.
+With several Ingresses, raising writes them one after the other and a failure leaves a mix of the
+old and the new weight,
 which ``read`` reports as not in sync: the next look repairs it.
 """
 
@@ -25,6 +26,7 @@ class NginxRouter:
         ingresses: the watched Ingresses.
         prefix: annotation prefix of the ingress controller.
         propagation_s: how long its readers take to act.
+
     """
 
     def __init__(

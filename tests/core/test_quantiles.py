@@ -80,7 +80,9 @@ def test_an_empty_histogram_has_no_bracket():
 SAMPLES = st.lists(
     st.floats(0, 20, allow_nan=False) | st.sampled_from([0.1, 0.3, 1.2]), min_size=1, max_size=300
 )
-ANY_EDGES = st.lists(st.sampled_from([0.005, 0.01, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5, 10.0]), unique=True)
+ANY_EDGES = st.lists(
+    st.sampled_from([0.005, 0.01, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5, 10.0]), unique=True
+)
 
 
 @given(SAMPLES, ANY_EDGES, st.sampled_from([50, 90, 95, 99, 100]))

@@ -139,14 +139,26 @@ class World:
     def _target_view(self) -> DeploymentView:
         pods = self.target
         ready = self._target_ready()
-        return _deployment("app", pods.template, pods.replicas, ready, updated=pods.replicas, marked=self.marked)
+        return _deployment(
+            "app", pods.template, pods.replicas, ready, updated=pods.replicas, marked=self.marked
+        )
 
     def _primary_view(self) -> DeploymentView | None:
         if self.primary is None:
             return None
         done = self.primary.ready(self.now, lambda t: t not in self.primary_broken)
-        view = _deployment("app-primary", self.primary.template, self.primary.replicas, self._primary_ready(), updated=done)
-        return replace(view, annotations={names.REVISION: self.primary_revision}, labels={names.LABEL_TARGET: "app"})
+        view = _deployment(
+            "app-primary",
+            self.primary.template,
+            self.primary.replicas,
+            self._primary_ready(),
+            updated=done,
+        )
+        return replace(
+            view,
+            annotations={names.REVISION: self.primary_revision},
+            labels={names.LABEL_TARGET: "app"},
+        )
 
     def _endpoints(self) -> dict[str, frozenset[str]]:
         pods: list[tuple[str, dict[str, str]]] = []
@@ -163,7 +175,15 @@ class World:
     def _apex(self) -> ServiceView:
         annotations = {names.ORIGINAL_SELECTOR: '{"app":"app"}'} if self.apex_marked else {}
         labels = {names.LABEL_APEX: "app", names.LABEL_TARGET: "app"} if self.apex_marked else {}
-        return ServiceView(Identity("shop", "app", "s"), labels, annotations, dict(self.apex_selector), (ServicePort("http", 80, 8080),), "10.0.0.1", "ClusterIP")
+        return ServiceView(
+            Identity("shop", "app", "s"),
+            labels,
+            annotations,
+            dict(self.apex_selector),
+            (ServicePort("http", 80, 8080),),
+            "10.0.0.1",
+            "ClusterIP",
+        )
 
     @property
     def state(self) -> RolloutState | None:
@@ -171,7 +191,10 @@ class World:
 
     def snapshot(self) -> Snapshot:
         state = self.state
-        resolution = _resolve("deployment", tuple(sorted({**self.plan, "enabled": "true" if self.enabled else "false"}.items())))
+        resolution = _resolve(
+            "deployment",
+            tuple(sorted({**self.plan, "enabled": "true" if self.enabled else "false"}.items())),
+        )
         run = state.run if state else None
         last = resolution.spec or self.last_valid
         self.last_valid = fresh = last
@@ -179,9 +202,18 @@ class World:
         target = self._target_view() if self.target else None
         app = None
         if target and spec and self.enabled:
-            app = App(target=target.id, spec=spec, label="app", match_labels={"app": "app"}, apex=self._apex(), ingresses=(_ingress(),))
+            app = App(
+                target=target.id,
+                spec=spec,
+                label="app",
+                match_labels={"app": "app"},
+                apex=self._apex(),
+                ingresses=(_ingress(),),
+            )
         template = self.target.template if self.target else ""
-        pods = f"h{template}" if run and run.confirmed and run.revision == _revision(template) else ""
+        pods = (
+            f"h{template}" if run and run.confirmed and run.revision == _revision(template) else ""
+        )
         return Snapshot(
             key=KEY,
             target=target,
@@ -278,13 +310,19 @@ class World:
         match what:
             case MetricCheck(name=name):
                 if self.source_down:
-                    return MetricAnswer(check=name, absent=Absent(Missing.SOURCE_UNAVAILABLE, "connection refused"))
+                    return MetricAnswer(
+                        check=name, absent=Absent(Missing.SOURCE_UNAVAILABLE, "connection refused")
+                    )
                 errors = 50.0 if template in self.bad else 0.0
-                return MetricAnswer(check=name, counts=Counts(1000.0, errors, 10.0), requests=1000.0)
+                return MetricAnswer(
+                    check=name, counts=Counts(1000.0, errors, 10.0), requests=1000.0
+                )
             case HookSpec(name=name):
                 return HookAnswer(hook=name, passed=name not in self.hook_refuses, status=200)
             case LoadTestSpec(name=name):
-                return LoadTestAnswer(test=name, sent=100, failed=0, asked_rate=10, achieved_rate=10)
+                return LoadTestAnswer(
+                    test=name, sent=100, failed=0, asked_rate=10, achieved_rate=10
+                )
 
     # --- the user, and time -------------------------------------------------------------------------------------------
 
@@ -306,7 +344,9 @@ class World:
             if any(isinstance(a, Ask) for a in decision.actions):
                 continue
             self.now += 0.5
-            if self.primary and self.primary.ready(self.now, lambda t: t not in self.primary_broken):
+            if self.primary and self.primary.ready(
+                self.now, lambda t: t not in self.primary_broken
+            ):
                 self.old_primary_ready = 0
 
     def _check_promises(self, action: Action) -> None:
@@ -314,7 +354,11 @@ class World:
         endpoints = self._endpoints()
         if isinstance(action, WriteRoute) and action.weight > 0 and not endpoints.get("app-canary"):
             self.violations.append(f"{self.now}: weight {action.weight} without canary endpoints")
-        if isinstance(action, ScaleTarget) and action.replicas == 0 and selects(self.apex_selector, {"app": "app"}):
+        if (
+            isinstance(action, ScaleTarget)
+            and action.replicas == 0
+            and selects(self.apex_selector, {"app": "app"})
+        ):
             self.violations.append(f"{self.now}: target scaled to zero while the apex points at it")
         if isinstance(action, ScaleTarget) and action.replicas == 0 and self.weight:
             self.violations.append(f"{self.now}: target scaled to zero at weight {self.weight}")
@@ -359,7 +403,9 @@ def revision(template: str) -> str:
     return _revision(template)
 
 
-def _deployment(name: str, template: str, replicas: int, ready: int, *, updated: int, marked: bool = False) -> DeploymentView:
+def _deployment(
+    name: str, template: str, replicas: int, ready: int, *, updated: int, marked: bool = False
+) -> DeploymentView:
     annotations = {"canaryd.io/enabled": "true"} | ({names.MANAGED: "true"} if marked else {})
     return DeploymentView(
         id=Identity("shop", name, f"uid-{name}", "1"),
@@ -388,9 +434,32 @@ def _deployment(name: str, template: str, replicas: int, ready: int, *, updated:
 
 def _service(name: str, selector: dict[str, str]) -> ServiceView:
     labels = names.ownership_labels("app")
-    return ServiceView(Identity("shop", name, f"uid-{name}"), labels, {}, selector, (ServicePort("http", 80, 8080),), "10.0.0.2", "ClusterIP")
+    return ServiceView(
+        Identity("shop", name, f"uid-{name}"),
+        labels,
+        {},
+        selector,
+        (ServicePort("http", 80, 8080),),
+        "10.0.0.2",
+        "ClusterIP",
+    )
 
 
 def _ingress() -> ObjectView:
-    spec = {"rules": [{"host": "app.test", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "app", "port": {"number": 80}}}}]}}]}
+    spec = {
+        "rules": [
+            {
+                "host": "app.test",
+                "http": {
+                    "paths": [
+                        {
+                            "path": "/",
+                            "pathType": "Prefix",
+                            "backend": {"service": {"name": "app", "port": {"number": 80}}},
+                        }
+                    ]
+                },
+            }
+        ]
+    }
     return ObjectView(Identity("shop", "app", "i"), {}, {}, spec)

@@ -20,7 +20,9 @@ STORIES = {
 def tell(story: str, crash_at: int) -> World:
     """One story from enrolment on, with the daemon dying once, after ``crash_at`` actions."""
     bad, broken, primary_broken, revisions, stays = STORIES[story]
-    world = World(bad=bad, broken=broken, primary_broken=primary_broken, plan=dict(PLAN), budget=crash_at)
+    world = World(
+        bad=bad, broken=broken, primary_broken=primary_broken, plan=dict(PLAN), budget=crash_at
+    )
     world.settle(30)
     for revision in revisions:
         world.deploy(revision)

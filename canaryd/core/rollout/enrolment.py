@@ -1,7 +1,8 @@
 """Taking over an app without losing a request.
 
-Order (design 4.1): snapshot → satellites and primary → Services → primary ready and seen by the data plane →
-route at weight 0 → apex selector → its endpoints seen → drain → only then the target to idle.
+Order (design 4.1): snapshot → satellites and primary → Services → primary ready and seen by the
+data plane → route at weight 0 → apex selector → its endpoints seen → drain → only then the target
+to idle.
 Every step is recognised by looking at the objects, so a crash anywhere goes on where it was.
 """
 
@@ -44,7 +45,9 @@ from canaryd.core.state import RolloutState
 
 
 def begin(snap: Snapshot, now: float) -> Decision | None:
-    """Record the revision that serves now and start enrolling, or start over when it changed before users were moved."""
+    """Record the revision that serves now and start enrolling,
+    or start over when it changed before users were moved.
+    """
     state = snap.state
     if state is not None and state.phase is not Phase.INITIALIZING:
         return None
@@ -78,19 +81,25 @@ def begin(snap: Snapshot, now: float) -> Decision | None:
 
 
 def _keeps(snap: Snapshot, promoted: str, revision: str) -> bool:
-    """Whether enrolment goes on with what it began: users may have been moved already, or nothing changed."""
+    """Whether enrolment goes on with what it began: users may have been moved already,
+    or nothing changed.
+    """
     return promoted == revision or apex_points_at_primary(snap)
 
 
 def _served_revision(snap: Snapshot) -> str | None:
-    """What a primary that outlived its record runs: the record was deleted, the users are still there."""
+    """What a primary that outlived its record runs: the record was deleted,
+    the users are still there.
+    """
     if snap.primary is None or (snap.state is not None and snap.state.promoted):
         return None
     return snap.primary.annotations.get(names.REVISION)
 
 
 def _recover(snap: Snapshot, now: float, served: str) -> Decision:
-    """Rebuild the record from the primary, never from the target, which may carry a failed revision."""
+    """Rebuild the record from the primary, never from the target,
+    which may carry a failed revision.
+    """
     target, primary = target_of(snap), snap.primary
     message = f"the record was lost; the primary serves revision {served}"
     rebuilt = RolloutState(
@@ -109,7 +118,9 @@ def _recover(snap: Snapshot, now: float, served: str) -> Decision:
 
 
 def make_primary(snap: Snapshot, now: float) -> Decision | None:
-    """Copies of what selects the target's pods first, then the primary: it must not start cut off or unprotected."""
+    """Copies of what selects the target's pods first, then the primary:
+    it must not start cut off or unprotected.
+    """
     state = _initializing(snap)
     if state is None:
         return None
@@ -137,7 +148,8 @@ def await_primary(snap: Snapshot, now: float) -> Decision | None:
         return waits(
             snap,
             Reason.PRIMARY_NOT_READY,
-            f"{message}; nothing was switched, users are still served by Deployment {snap.key[1]}. {why}".strip(),
+            f"{message}; nothing was switched, users are still served by Deployment {snap.key[1]}."
+            f" {why}".strip(),
             tell="Warning",
         )
     return waits(snap, Reason.PRIMARY_NOT_READY, message)
@@ -163,7 +175,9 @@ def switch_apex(snap: Snapshot, now: float) -> Decision | None:
 
 
 def await_endpoints(snap: Snapshot, now: float) -> Decision | None:
-    """Wait until the apex's endpoints are the primary's, then until the data plane has surely seen it."""
+    """Wait until the apex's endpoints are the primary's, then until the data plane has surely
+    seen it.
+    """
     state = _initializing(snap)
     if state is None:
         return None

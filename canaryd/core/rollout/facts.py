@@ -1,6 +1,8 @@
-"""Facts derived from a snapshot, and the small ways of answering with a decision, shared by all stages.
+"""Facts derived from a snapshot, and the small ways of answering with a decision,
+shared by all stages.
 
-A stage never repeats what another stage derived: if two need the same fact, it lives here under one name.
+A stage never repeats what another stage derived: if two need the same fact,
+it lives here under one name.
 """
 
 from dataclasses import replace
@@ -70,7 +72,9 @@ def canary_service_name(app: App) -> str:
 
 
 def drain_s(snap: Snapshot) -> float:
-    """How long after a route was written its old end must be kept: propagation, and the user's delay."""
+    """How long after a route was written its old end must be kept: propagation,
+    and the user's delay.
+    """
     return max(snap.propagation_s, spec_of(snap).scale_down_delay_s)
 
 
@@ -93,7 +97,9 @@ def wanted_primary_revision(state: RolloutState) -> str:
 
 
 def primary_replicas(snap: Snapshot) -> int:
-    """Replicas to apply: what the primary has when an autoscaler may have moved it, else what the app is to have."""
+    """Replicas to apply: what the primary has when an autoscaler may have moved it,
+    else what the app is to have.
+    """
     state = state_of(snap)
     if snap.primary is not None and app_of(snap).autoscaler is not None:
         return max(1, snap.primary.replicas)
@@ -151,7 +157,9 @@ def applied_weight(snap: Snapshot) -> int:
 
 
 def apex_points_at_primary(snap: Snapshot) -> bool:
-    """Whether the apex Service selects exactly what it should while the app is enrolled, and is marked."""
+    """Whether the apex Service selects exactly what it should while the app is enrolled,
+    and is marked.
+    """
     app = app_of(snap)
     wanted = manifests.apex_selector(app.apex, app.label, app.value)
     return (
@@ -182,7 +190,9 @@ def waits(
     after: float | None = HOLD_RECHECK_S,
     tell: Severity | None = None,
 ) -> Decision:
-    """Do nothing but, with ``tell``, record once why: status and Event change only when the words do."""
+    """Do nothing but, with ``tell``, record once why: status and Event change only when the words
+    do.
+    """
     state = snap.state
     if tell is None or state is None or (state.reason, state.message) == (reason, message):
         return Decision(reason=reason, message=message, requeue_after=after)

@@ -1,8 +1,9 @@
 """Giving an app back: annotation removed, ``enabled: "false"``, or the target deleted.
 
-Order (design 4.5): users to the primary → target at a promoted revision and ready → apex selector back and its endpoints seen →
-drain → our objects go. Never the other way round.
-A failed or half-analysed revision is never revived: the target gets the promoted template back first (case X21).
+Order (design 4.5): users to the primary → target at a promoted revision and ready → apex selector
+back and its endpoints seen → drain → our objects go. Never the other way round.
+A failed or half-analysed revision is never revived: the target gets the promoted template back
+first (case X21).
 """
 
 from dataclasses import replace
@@ -41,7 +42,9 @@ DEFAULT_DRAIN_S = CanarySpec().scale_down_delay_s
 
 
 def target_gone(snap: Snapshot, now: float) -> Decision | None:
-    """The target was deleted: the garbage collector takes what belonged to it; the user's Service is put back as it was."""
+    """The target was deleted: the garbage collector takes what belonged to it;
+    the user's Service is put back as it was.
+    """
     if snap.target is not None:
         return None
     if snap.stray_apexes:
@@ -93,7 +96,10 @@ def _restore_target(snap: Snapshot, now: float) -> Decision | None:
         return acts(Reason.LEAVING, "all users to the primary first", WriteRoute(0))
     bad = bool(state.failed) and snap.revision.name == state.failed
     if bad and _apex_is_switched(snap):
-        message = f"revision {state.failed} was not promoted: giving the target revision {state.promoted} back"
+        message = (
+            f"revision {state.failed} was not promoted: giving the target revision {state.promoted}"
+            " back"
+        )
         return acts(
             Reason.LEAVING, message, RestoreTemplate(state.promoted), Emit(Reason.LEAVING, message)
         )
@@ -104,7 +110,8 @@ def _restore_target(snap: Snapshot, now: float) -> Decision | None:
         return waits(
             snap,
             Reason.LEAVING,
-            f"waiting for the target: {target.ready}/{target.replicas} pods ready; the primary serves meanwhile",
+            f"waiting for the target: {target.ready}/{target.replicas} pods ready; the primary"
+            " serves meanwhile",
         )
     return None
 

@@ -1,9 +1,11 @@
 """From a passed analysis to a primary that runs it.
 
-Order (design 4.3): keep the split → primary template applied with maxUnavailable 0 → primary fully rolled out →
-weight back to the primary → drain → target to idle.
-What is promoted is the run's recorded snapshot, never whatever the target contains by then (case X4).
-A primary that does not roll out gets its last good template back while the canary keeps serving (case X2).
+Order (design 4.3): keep the split → primary template applied with maxUnavailable 0 → primary
+fully rolled out → weight back to the primary → drain → target to idle.
+What is promoted is the run's recorded snapshot, never whatever the target contains by then (case
+X4).
+A primary that does not roll out gets its last good template back while the canary keeps serving
+(case X2).
 """
 
 from collections.abc import Iterable
@@ -24,7 +26,6 @@ from canaryd.core.decision import (
 from canaryd.core.model import HookType
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
-from canaryd.core.rollout.analysis import fail
 from canaryd.core.rollout.facts import (
     acts,
     applied_weight,
@@ -43,6 +44,7 @@ from canaryd.core.rollout.facts import (
     waits,
     with_reason,
 )
+from canaryd.core.rollout.runs import fail
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
 
@@ -76,7 +78,9 @@ def start(snap: Snapshot, now: float, state: RolloutState, words: Iterable[str])
 
 
 def canary_gone(snap: Snapshot, now: float) -> Decision | None:
-    """While the primary rolls, a canary that stops serving, or moves on to an unanalysed revision, loses its users."""
+    """While the primary rolls, a canary that stops serving, or moves on to an unanalysed revision,
+    loses its users.
+    """
     state, run = state_of(snap), run_of(snap)
     if state.phase is not Phase.PROMOTING or run.weight == 0 or not primary_serves(snap):
         return None
@@ -96,7 +100,9 @@ def canary_gone(snap: Snapshot, now: float) -> Decision | None:
 
 
 def reverted(snap: Snapshot, now: float) -> Decision | None:
-    """The user takes the revision back while the primary rolls: the primary gets the promoted one back."""
+    """The user takes the revision back while the primary rolls:
+    the primary gets the promoted one back.
+    """
     state, run = state_of(snap), run_of(snap)
     if (
         state.phase is not Phase.PROMOTING
@@ -144,7 +150,9 @@ def await_primary(snap: Snapshot, now: float) -> Decision | None:
 
 
 def await_restored(snap: Snapshot, now: float) -> Decision | None:
-    """Once the primary is whole again on the last good revision, users go back to it and the run has failed."""
+    """Once the primary is whole again on the last good revision,
+    users go back to it and the run has failed.
+    """
     state, run = state_of(snap), run_of(snap)
     if state.phase is not Phase.PROMOTING or not run.primary_failed:
         return None
@@ -152,13 +160,16 @@ def await_restored(snap: Snapshot, now: float) -> Decision | None:
         return waits(
             snap,
             Reason.PROMOTION_FAILED,
-            f"{run.primary_failed}; waiting for the primary at revision {state.promoted}, the canary keeps its {run.weight}%",
+            f"{run.primary_failed}; waiting for the primary at revision {state.promoted}, the"
+            f" canary keeps its {run.weight}%",
         )
     return fail(snap, now, Reason.PROMOTION_FAILED, run.primary_failed)
 
 
 def hand_back(snap: Snapshot, now: float) -> Decision | None:
-    """The primary runs the new revision: it is the promoted one from here on, and gets all users."""
+    """The primary runs the new revision: it is the promoted one from here on,
+    and gets all users.
+    """
     state, run = state_of(snap), run_of(snap)
     if state.phase is not Phase.PROMOTING:
         return None

@@ -1,7 +1,9 @@
-"""Keeping what was made as it should be, in every phase: guards against drift, loss and strangers' edits.
+"""Keeping what was made as it should be, in every phase: guards against drift,
+loss and strangers' edits.
 
 All of it is level-based: a hand edit while the daemon was away is repaired at the next look.
-Repairs are bounded: the tenth within ten minutes stops and says who to talk to, instead of fighting for ever.
+Repairs are bounded: the tenth within ten minutes stops and says who to talk to,
+instead of fighting for ever.
 """
 
 from dataclasses import replace
@@ -52,7 +54,9 @@ DRIFT_LIMIT = 10
 
 
 def primary_lost(snap: Snapshot, now: float) -> Decision | None:
-    """A primary deleted by hand is rebuilt from the promoted snapshot, never from the target (case X27)."""
+    """A primary deleted by hand is rebuilt from the promoted snapshot,
+    never from the target (case X27).
+    """
     state = state_of(snap)
     if snap.primary is not None:
         return None
@@ -96,7 +100,9 @@ def primary_changed(snap: Snapshot, now: float) -> Decision | None:
 
 
 def fingerprint_known(snap: Snapshot, now: float) -> Decision | None:
-    """Remember how the primary's template looks on the server, so that a later change is seen as one."""
+    """Remember how the primary's template looks on the server,
+    so that a later change is seen as one.
+    """
     state, primary = state_of(snap), snap.primary
     if (
         state.primary_fingerprint
@@ -121,7 +127,9 @@ def services_lost(snap: Snapshot, now: float) -> Decision | None:
 
 
 def satellites_changed(snap: Snapshot, now: float) -> Decision | None:
-    """Edits of the target's autoscaler, budgets and policies reach the primary's copies; vanished originals take theirs along."""
+    """Edits of the target's autoscaler, budgets and policies reach the primary's copies;
+    vanished originals take theirs along.
+    """
     actions: list[Action] = [Apply(m) for m in outdated_satellites(snap)]
     actions += _orphaned_satellites(snap)
     if not actions:
@@ -130,7 +138,9 @@ def satellites_changed(snap: Snapshot, now: float) -> Decision | None:
 
 
 def apex_drift(snap: Snapshot, now: float) -> Decision | None:
-    """The apex selector is put back at once: with the old one users would reach an idle target (case X12)."""
+    """The apex selector is put back at once: with the old one users would reach an idle target
+    (case X12).
+    """
     if apex_points_at_primary(snap) or not primary_serves(snap):
         return None
     apex = app_of(snap).apex
@@ -139,7 +149,8 @@ def apex_drift(snap: Snapshot, now: float) -> Decision | None:
         snap,
         now,
         Reason.SELECTOR_DRIFT,
-        f"the selector of Service {apex.id.name} was changed by somebody else; pointing it at the primary again{cost}",
+        f"the selector of Service {apex.id.name} was changed by somebody else; pointing it at the"
+        f" primary again{cost}",
         state_of(snap),
         point_apex_at_primary(snap),
         limit=False,
@@ -301,14 +312,17 @@ def _repair(
     *actions: Action,
     limit: bool = True,
 ) -> Decision:
-    """Put something back, counting how often; past the limit only say so, until the window is over."""
+    """Put something back, counting how often; past the limit only say so,
+    until the window is over.
+    """
     recent = now - state.drift_at < DRIFT_WINDOW_S
     count = state.drift_count + 1 if recent else 1
     if limit and recent and count > DRIFT_LIMIT:
         return waits(
             snap,
             reason,
-            f"{message}: stopped after {DRIFT_LIMIT} repairs in {DRIFT_WINDOW_S / 60:.0f} minutes; find the other writer",
+            f"{message}: stopped after {DRIFT_LIMIT} repairs in {DRIFT_WINDOW_S / 60:.0f} minutes;"
+            " find the other writer",
             after=state.drift_at + DRIFT_WINDOW_S - now,
             tell="Warning",
         )

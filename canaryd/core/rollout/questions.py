@@ -1,0 +1,153 @@
+"""What one evaluation asks the world, and what the answers are as results of checks.
+
+Every question's id names run, evaluation and check:
+an answer of an earlier evaluation never counts.
+Load tests are asked when a step begins, everything else at its end.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from canaryd.core import gates
+from canaryd.core.decision import (
+    Action,
+    Ask,
+    Decision,
+    Question,
+)
+from canaryd.core.model import HookAnswer, HookSpec, HookType, LoadTestAnswer, MetricAnswer
+from canaryd.core.phase import Phase
+from canaryd.core.reasons import Reason
+from canaryd.core.rollout.facts import (
+    run_of,
+    spec_of,
+)
+from canaryd.core.snapshot import Snapshot
+from canaryd.core.state import HookRecord, RolloutState, RunState, VerdictRecord
+
+ANALYSIS = frozenset({Phase.WAITING, Phase.PROGRESSING, Phase.WAITING_PROMOTION})
+
+
+def ask_evaluation(snap: Snapshot) -> Decision | None:
+    """Ask what this evaluation still lacks; None when every answer is there."""
+    run, spec = run_of(snap), spec_of(snap)
+    questions = [
+        Question(hook_id(snap, h), h) for h in spec.hooks_of(HookType.ROLLBACK, HookType.ROLLOUT)
+    ]
+    questions += [
+        Question(_question_id(run, "metric", m.name), m, run.step_started_at) for m in spec.metrics
+    ]
+    # Normally running since the step began; asked here again only when the daemon restarted
+    # meanwhile.
+    questions += [Question(_question_id(run, "load", t.name), t) for t in spec.load_tests]
+    return _asking(snap, questions)
+
+
+def ask_hooks(
+    snap: Snapshot, hooks: tuple[HookSpec, ...]
+) -> tuple[list[HookAnswer], Decision | None]:
+    asking = _asking(snap, [Question(hook_id(snap, h), h) for h in hooks])
+    answers = [snap.answers.get(hook_id(snap, h)) for h in hooks]
+    return [a for a in answers if isinstance(a, HookAnswer)], asking
+
+
+def _asking(snap: Snapshot, questions: list[Question]) -> Decision | None:
+    missing = tuple(q for q in questions if q.id not in snap.answers)
+    if not missing:
+        return None
+    return Decision(
+        reason=Reason.ANALYZING,
+        message=f"asking {', '.join(q.what.name for q in missing)}",
+        actions=(Ask(missing),),
+    )
+
+
+def begin_load_tests(snap: Snapshot, run: RunState) -> Iterable[Action]:
+    tests = spec_of(snap).load_tests
+    if not tests or run.step < 0:
+        return ()
+    return (Ask(tuple(Question(_question_id(run, "load", t.name), t) for t in tests)),)
+
+
+def check_results(snap: Snapshot) -> list[gates.CheckResult]:
+    run, spec = run_of(snap), spec_of(snap)
+    given = {c.name: snap.answers.get(_question_id(run, "metric", c.name)) for c in spec.metrics}
+    shared = gates.share_requests(a for a in given.values() if isinstance(a, MetricAnswer))
+    answers = {a.check: a for a in shared}
+    results = [
+        gates.judge(check, answers[check.name], min_requests=spec.min_requests)
+        for check in spec.metrics
+        if check.name in answers
+    ]
+    for test in spec.load_tests:
+        load = snap.answers.get(_question_id(run, "load", test.name))
+        if isinstance(load, LoadTestAnswer):
+            results.append(gates.judge_load_test(test, load))
+    return results
+
+
+def _question_id(run: RunState, kind: str, name: str) -> str:
+    return f"{run.id}/{run.evaluation}/{kind}/{name}"
+
+
+def hook_id(snap: Snapshot, hook: HookSpec) -> str:
+    return _question_id(run_of(snap), "hook", hook.name)
+
+
+def hook_result(answer: HookAnswer) -> gates.CheckResult:
+    """A failed hook counts like a failed check."""
+    return gates.CheckResult(
+        name=f"hook {answer.hook}",
+        verdict=gates.Verdict.FAIL,
+        reason=Reason.HOOK_FAILED,
+        message=hook_text(answer),
+    )
+
+
+def hook_text(answer: HookAnswer) -> str:
+    status = f"status {answer.status}" if answer.status else "no answer"
+    return f"hook {answer.hook}: {status}{' ' + answer.detail if answer.detail else ''}"
+
+
+def hook_records(
+    state: RolloutState, hooks: Iterable[HookSpec], answers: Iterable[HookAnswer], now: float
+) -> tuple[HookRecord, ...]:
+    types = {h.name: str(h.type) for h in hooks}
+    fresh = {
+        a.hook: HookRecord(
+            name=a.hook,
+            type=types.get(a.hook, ""),
+            state="Passed" if a.passed else "Failed",
+            code=a.status,
+            at=now,
+        )
+        for a in answers
+    }
+    kept = [h for h in state.hooks if h.name not in fresh]
+    return tuple(sorted([*kept, *fresh.values()], key=lambda h: h.name))[:30]
+
+
+def record_verdict(result: gates.CheckResult, now: float) -> VerdictRecord:
+    return VerdictRecord(
+        name=result.name,
+        verdict=str(result.verdict),
+        value=result.value,
+        unit=result.unit,
+        threshold=result.threshold,
+        samples=result.samples,
+        reason=result.reason,
+        message=result.message,
+        at=now,
+    )
+
+
+def next_evaluation(run: RunState, now: float) -> RunState:
+    return replace(run, evaluation=run.evaluation + 1, evaluated_at=now)
+
+
+def budget_of(snap: Snapshot) -> gates.FailureBudget:
+    """What the run may still fail."""
+    run = run_of(snap)
+    return gates.FailureBudget(
+        spec_of(snap).failure_threshold, run.failures, run.failures_by_metric
+    )

@@ -1,15 +1,26 @@
-"""The composition root: builds every adapter, hands them to the manager, and is the only module that knows them all.
+"""The composition root: builds every adapter, hands them to the manager, and alone knows them all.
 
-Reading :func:`assemble` from top to bottom is reading what a daemon consists of:
-stores → reflectors → router → questions → controller → manager.
+Reading :func:`serve` from top to bottom is reading what a daemon consists of:
+connection → telemetry → outside world → controller → probes.
+Reading :func:`assemble` is reading the controller:
+stores → reflectors → router → questions → manager.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from canaryd import __version__
+from canaryd.config.settings import Settings
 from canaryd.controller.gather import Freshness, Gatherer
 from canaryd.controller.inquiries import Inquiries
+from canaryd.controller.journal import ReconcileJournal
 from canaryd.controller.manager import Elector, Log, Manager
 from canaryd.controller.perform import Performer, Tools
 from canaryd.controller.reconcile import Journal, Reconciler
@@ -31,9 +42,17 @@ from canaryd.core.kinds import (
     SERVICE,
     Kind,
 )
+from canaryd.egress.client import EgressClient
+from canaryd.egress.policy import EgressPolicy
 from canaryd.kube.client import KubeClient
-from canaryd.kube.reflector import Reflector
+from canaryd.kube.events import EventRecorder
+from canaryd.kube.kubeconfig import Connection, load_connection
+from canaryd.kube.lease import LeaderElector
+from canaryd.kube.reflector import Interest, Reflector
 from canaryd.kube.store import Store
+from canaryd.loadtest.runner import ChildProcessRunner
+from canaryd.metrics.builtin_queries import Dialect
+from canaryd.metrics.registry import KINDS, MetricSources
 from canaryd.ports.cache import Cache
 from canaryd.ports.clock import Clock
 from canaryd.ports.kube import Manifest
@@ -42,6 +61,12 @@ from canaryd.ports.metric_provider import MetricProvider
 from canaryd.ports.recorder import Recorder
 from canaryd.ports.webhook import HookCaller
 from canaryd.routers.nginx import NginxRouter
+from canaryd.server import health
+from canaryd.telemetry import logging as telemetry_logging
+from canaryd.telemetry.clock import SteadyClock
+from canaryd.telemetry.logging import get_logger
+from canaryd.telemetry.prometheus import Telemetry
+from canaryd.webhooks.client import WebhookClient
 
 V = TypeVar("V")
 DEPLOYMENT_MARK = b"canaryd.io/"
@@ -68,7 +93,7 @@ class Options:
 class Outside:
     """Everything beyond the controller that the daemon talks to or is told by."""
 
-    providers: Mapping[str, MetricProvider]
+    metrics: MetricProvider
     hooks: HookCaller
     load_tester: LoadTester | None
     recorder: Recorder
@@ -78,17 +103,28 @@ class Outside:
     log: Log
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchNotes:
+    """Who is told of trouble with watches: resource and reason; resource of what was unreadable."""
+
+    restarted: Callable[[str, str], None] = lambda _resource, _reason: None
+    undecodable: Callable[[str], None] = lambda _resource: None
+
+
 class Watches:
     """Stores and the reflectors that fill them, one per kind and watched namespace."""
 
-    def __init__(self, client: KubeClient, options: Options, make: "ReflectorFactory") -> None:
+    def __init__(
+        self, client: KubeClient, options: Options, clock: Clock, notes: WatchNotes
+    ) -> None:
         self._client = client
         self._options = options
-        self._make = make
-        self._stores: dict[Kind, Store[Any]] = {}
+        self._clock = clock
+        self._notes = notes
+        self._stores: dict[tuple[str, str], Store[Any]] = {}
         self.reflectors: list[Reflector] = []
 
-    def store(  # noqa: PLR0913 - each names one property of a watch
+    def store(
         self,
         kind: Kind,
         project: Callable[[Manifest], V | None],
@@ -96,47 +132,53 @@ class Watches:
         *,
         metadata_only: bool = False,
         label_selector: str = "",
-        prefilter: bytes = b"",
+        mark: bytes = b"",
         indexers: Mapping[str, Callable[[V], Any]] | None = None,
     ) -> Store[V]:
         """A store for one kind, and its reflectors."""
         store: Store[V] = Store(project, indexers=indexers or {}, on_change=on_change)
-        self._stores[kind] = store
+        self._stores[kind.api_version, kind.kind] = store
         scopes: tuple[str | None, ...] = self._options.namespaces or (None,)
         for namespace in scopes if kind.namespaced else (None,):
+            interest = Interest(kind, namespace, label_selector, metadata_only, mark)
             self.reflectors.append(
-                self._make(
+                Reflector(
                     self._client,
-                    kind,
+                    interest,
                     store,
-                    namespace=namespace,
-                    metadata_only=metadata_only,
-                    label_selector=label_selector,
-                    prefilter=prefilter,
+                    clock=self._clock,
+                    on_restart=self._notes.restarted,
+                    on_undecodable=self._notes.undecodable,
                 )
             )
         return store
 
     def observe(self, manifest: Manifest) -> None:
         """Let the store of a kind see what a write of ours came back with."""
-        for kind, store in self._stores.items():
-            if (kind.api_version, kind.kind) == (manifest.get("apiVersion"), manifest.get("kind")):
-                store.observe(manifest)
+        store = self._stores.get(
+            (str(manifest.get("apiVersion", "")), str(manifest.get("kind", "")))
+        )
+        if store is not None:
+            store.observe(manifest)
 
 
-ReflectorFactory = Callable[..., Reflector]
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """An assembled controller."""
+
+    manager: Manager
+    watches: Watches
+    cache: Cache
+    queue: WorkQueue
 
 
 def assemble(
-    client: KubeClient,
-    options: Options,
-    outside: Outside,
-    make_reflector: ReflectorFactory = Reflector,
-) -> tuple[Manager, Watches]:
+    client: KubeClient, options: Options, outside: Outside, notes: WatchNotes | None = None
+) -> "Controller":
     """Build the controller on a client. The caller connects ``watches.observe`` to the client."""
     queue = WorkQueue()
     tracker = Tracker(queue)
-    watches = Watches(client, options, make_reflector)
+    watches = Watches(client, options, outside.clock, notes or WatchNotes())
     cache = _cache(watches, tracker, options)
     tracker.follow(cache.deployments)
     router = NginxRouter(
@@ -146,7 +188,7 @@ def assemble(
         propagation_s=options.propagation_s,
     )
     inquiries = Inquiries(
-        outside.providers, outside.hooks, outside.load_tester, queue.add, outside.log
+        outside.metrics, outside.hooks, outside.load_tester, queue.add, outside.log
     )
     freshness = Freshness()
     gatherer = Gatherer(client, cache, router, inquiries, options.defaults, freshness)
@@ -176,14 +218,14 @@ def assemble(
         resync_s=options.resync_s,
         once=options.once,
     )
-    return manager, watches
+    return Controller(manager, watches, cache, queue)
 
 
 def _cache(watches: Watches, tracker: Tracker, options: Options) -> Cache:
     whole_cluster = not options.namespaces
     return Cache(
         deployments=watches.store(
-            DEPLOYMENT, views.deployment_view, tracker.deployment, prefilter=DEPLOYMENT_MARK
+            DEPLOYMENT, views.deployment_view, tracker.deployment, mark=DEPLOYMENT_MARK
         ),
         services=watches.store(SERVICE, views.service_view, tracker.service),
         endpoint_slices=watches.store(
@@ -211,4 +253,181 @@ def _cache(watches: Watches, tracker: Tracker, options: Options) -> Cache:
             else None
         ),
         canaries=watches.store(CANARY, views.canary_view, tracker.canary),
+    )
+
+
+# --- the process ---
+
+
+def run(settings: Settings) -> int:
+    """Run the daemon until it is told to end; returns the exit code.
+
+    Raises:
+        CredentialsError: there is no way to authenticate.
+        KubeError: with ``once``, the API server could not be read.
+        OSError: the port of the probes cannot be listened on.
+
+    """
+    telemetry_logging.configure(settings.log.level, settings.log.format)
+    connection = load_connection(settings.kubeconfig, settings.context)
+    return asyncio.run(_until_told(settings, connection))
+
+
+async def _until_told(settings: Settings, connection: Connection) -> int:
+    """Serve until SIGTERM or SIGINT, then put down what is held: leadership first."""
+    serving = asyncio.ensure_future(serve(settings, connection))
+    with _told_to_end(serving.cancel):
+        try:
+            await serving
+        except asyncio.CancelledError:
+            get_logger("canaryd").info("told to end", reason="Terminated")
+    return 0
+
+
+@contextmanager
+def _told_to_end(end: Callable[[], object]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def serve(settings: Settings, connection: Connection) -> None:
+    """Build the daemon and run it until cancelled; with ``once`` until nothing is left to do."""
+    clock, telemetry = SteadyClock(), Telemetry(__version__, is_process=True)
+    log, identity = get_logger("canaryd"), settings.identity or _own_name()
+    async with AsyncExitStack() as exits:
+        parts: list[Controller] = []
+        client = await exits.enter_async_context(
+            KubeClient(
+                connection,
+                clock=clock,
+                observe=lambda manifest: parts[0].watches.observe(manifest),  # noqa: PLW0108 - made below
+                on_request=telemetry.api_request,
+                on_warning=lambda text: log.warning("the API server warns", warning=text),
+            )
+        )
+        elector = _elector(settings, connection, client, identity, clock, telemetry)
+        recorder = EventRecorder(
+            client, identity=identity, clock=clock, on_dropped=telemetry.event_dropped
+        )
+        egress = EgressClient(
+            EgressPolicy.of(settings.egress),
+            clock=clock,
+            service_address=lambda namespace, name: _cluster_ip(parts[0].cache, namespace, name),
+        )
+        exits.push_async_callback(egress.close)
+        outside = Outside(
+            metrics=_metric_sources(settings, egress, clock),
+            hooks=WebhookClient(egress.for_namespace, clock=clock),
+            load_tester=_load_tester(settings),
+            recorder=recorder,
+            elector=elector,
+            clock=clock,
+            journal=ReconcileJournal(get_logger("canaryd.controller"), telemetry),
+            log=log,
+        )
+        controller = assemble(
+            client.guarded_by(elector.guard) if elector else client,
+            _options(settings),
+            outside,
+            WatchNotes(restarted=telemetry.watch_restarted, undecodable=telemetry.decode_failed),
+        )
+        parts.append(controller)
+        telemetry.watch_queue(lambda: len(controller.queue), lambda: controller.queue.oldest_s)
+        host, port = await exits.enter_async_context(
+            health.serve(
+                settings.server, not_ready=controller.manager.not_ready, telemetry=telemetry
+            )
+        )
+        log.info("canaryd starts", version=__version__, identity=identity, probes=f"{host}:{port}")
+        if elector is None:
+            telemetry.leading(is_leader=True)
+        async with asyncio.TaskGroup() as group:
+            recording = group.create_task(recorder.run(), name="events")
+            await controller.manager.run()
+            recording.cancel()
+
+
+def _options(settings: Settings) -> Options:
+    nginx = settings.providers.nginx
+    return Options(
+        namespaces=settings.scope.namespaces,
+        secrets=settings.secrets.access == "all",
+        annotation_prefix=nginx.annotation_prefix,
+        propagation_s=nginx.propagation_s,
+        defaults=settings.defaults,
+        workers=settings.workers,
+        resync_s=settings.resync_s,
+        once=settings.once,
+        dry_run=settings.dry_run,
+    )
+
+
+def _own_name() -> str:
+    """A name no other replica has: the pod's, and a random part for namesakes outside a cluster."""
+    return f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"
+
+
+def _elector(
+    settings: Settings,
+    connection: Connection,
+    client: KubeClient,
+    identity: str,
+    clock: Clock,
+    telemetry: Telemetry,
+) -> LeaderElector | None:
+    election = settings.leader_election
+    if not election.enabled or settings.dry_run:
+        return None
+    return LeaderElector(
+        client,
+        namespace=election.namespace or connection.namespace,
+        name=election.name,
+        identity=identity,
+        clock=clock,
+        lease_s=election.lease_s,
+        renew_s=election.renew_s,
+        retry_s=election.retry_s,
+        on_change=telemetry.leading,
+    )
+
+
+def _cluster_ip(cache: Cache, namespace: str, name: str) -> str | None:
+    """Address of a Service, so that hooks need no cluster DNS; None for headless ones."""
+    service = cache.services.get(namespace, name)
+    if service is None or service.cluster_ip in ("", "None"):
+        return None
+    return service.cluster_ip
+
+
+def _metric_sources(settings: Settings, egress: EgressClient, clock: Clock) -> MetricSources:
+    dialect = Dialect(settings.providers.nginx.dialect)
+    return MetricSources(
+        {
+            name: KINDS[source.type](
+                name,
+                source.url,
+                http=egress.for_source(source.url),
+                clock=clock,
+                dialect=dialect,
+                timeout_s=source.timeout_s,
+            )
+            for name, source in settings.metric_sources.items()
+        }
+    )
+
+
+def _load_tester(settings: Settings) -> LoadTester | None:
+    limits = settings.load_tests
+    if not limits.enabled:
+        return None
+    return ChildProcessRunner(
+        max_rate=limits.max_rate,
+        max_concurrent=limits.max_concurrent,
+        log=get_logger("canaryd.loadtest"),
     )

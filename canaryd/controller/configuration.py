@@ -1,4 +1,6 @@
-"""Which configuration is in force for an app: the layers, the last valid one, and a run's pinned plan."""
+"""Which configuration is in force for an app: the layers, the last valid one,
+and a run's pinned plan.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ PINNED = "pinned"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The outcome: ``spec`` is in force now, ``fresh`` will be pinned by the next run, ``plan`` is ``fresh`` as text."""
+    """The outcome: ``spec`` is in force now, ``fresh`` will be pinned by the next run,
+    ``plan`` is ``fresh`` as text.
+    """
 
     resolution: Resolution
     spec: CanarySpec | None

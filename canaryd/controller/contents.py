@@ -1,6 +1,8 @@
-"""What is in the ConfigMaps and Secrets an app uses, as fingerprints: contents are read, hashed and dropped.
+"""What is in the ConfigMaps and Secrets an app uses, as fingerprints: contents are read,
+hashed and dropped.
 
-A content is read once per resourceVersion. Fingerprints known from the recorded state spare the reads after a restart,
+A content is read once per resourceVersion. Fingerprints known from the recorded state spare the
+reads after a restart,
 so that an idle daemon reads nothing at all.
 """
 
@@ -40,7 +42,9 @@ class ConfigContents:
     async def revision(
         self, target: DeploymentView, spec: CanarySpec, known: Known
     ) -> WantedRevision:
-        """The revision the target asks for; unknown, with the reason, when a config cannot be read."""
+        """The revision the target asks for; unknown, with the reason,
+        when a config cannot be read.
+        """
         contents: dict[str, tuple[str, str]] = {}
         for reference in self._tracked(target, spec):
             view = self._view(target.id.namespace, reference)
@@ -103,5 +107,6 @@ def _missing(target: DeploymentView, reference: Reference) -> Obstacle:
     kind = "ConfigMap" if reference.kind == "configmap" else "Secret"
     return Obstacle(
         Reason.CONFIG_MISSING,
-        f"{kind} {reference.name}, used by Deployment {target.id.name}, does not exist; create it, or remove the reference",
+        f"{kind} {reference.name}, used by Deployment {target.id.name}, does not exist; create it,"
+        " or remove the reference",
     )

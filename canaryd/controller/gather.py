@@ -1,7 +1,8 @@
 """From a key to a snapshot: reads only, almost all of them from the caches.
 
-The network is asked for three things a watch does not hold: contents of configs that changed, the ReplicaSet of a revision
-under analysis (once a run), and whether a primary that we do not know is somebody else's.
+The network is asked for three things a watch does not hold: contents of configs that changed,
+the ReplicaSet of a revision under analysis (once a run),
+and whether a primary that we do not know is somebody else's.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from canaryd.core.fingerprint import template_fingerprint
 from canaryd.core.kinds import DEPLOYMENT, REPLICA_SET
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
-from canaryd.core.snapshot import App, Obstacle, RouteState, Snapshot, WantedRevision
+from canaryd.core.snapshot import App, Obstacle, Snapshot, WantedRevision
 from canaryd.core.state import RolloutState, StateError, load
 from canaryd.core.views import DeploymentView, Key, ObjectView, ServiceView
 from canaryd.ports.cache import Cache
@@ -74,6 +75,7 @@ class Gatherer:
         inquiries: answers that came in.
         defaults: the controller's default annotation values.
         freshness: shared with the performer.
+
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Gatherer:
         Raises:
             StaleCache: our own last write has not come back through the watch yet.
             KubeError: a live read failed.
+
         """
         namespace, name = key
         target = self._cache.deployments.get(namespace, name)
@@ -134,7 +137,7 @@ class Gatherer:
         self._pods.pop(key, None)
         self._freshness.forget(key)
 
-    # --- parts of a snapshot ------------------------------------------------------------------------------------------
+    # --- parts of a snapshot ----------------------------------------------------------------------
 
     def _without_target(self, key: Key) -> Snapshot:
         return Snapshot(
@@ -218,7 +221,9 @@ class Gatherer:
     async def _foreign_primary(
         self, snap: Snapshot, primary: DeploymentView | None
     ) -> dict[str, bool]:
-        """Whether the primary's name is taken by somebody else; Deployments without our marks are not cached."""
+        """Whether the primary's name is taken by somebody else;
+        Deployments without our marks are not cached.
+        """
         name = names.primary_name(snap.key[1])
         if primary is not None:
             return {f"Deployment/{name}": True}
@@ -276,7 +281,9 @@ class Gatherer:
         state: RolloutState | None,
         revision: WantedRevision,
     ) -> str:
-        """``pod-template-hash`` of the ReplicaSet whose template is exactly the target's, listed once a revision."""
+        """``pod-template-hash`` of the ReplicaSet whose template is exactly the target's,
+        listed once a revision.
+        """
         run = state.run if state else None
         if run is None or not run.confirmed or run.revision != revision.name:
             return ""
@@ -333,6 +340,9 @@ def _read_state(
     if state is not None and state.target_uid not in ("", target.id.uid):
         return (
             None,
-            "it belongs to a Deployment of the same name that is gone; waiting until it is collected",
+            (
+                "it belongs to a Deployment of the same name that is gone; waiting until it is"
+                " collected"
+            ),
         )
     return state, ""

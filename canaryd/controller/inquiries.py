@@ -1,8 +1,11 @@
-"""Asking the world without holding a worker: metrics, hooks and load tests run beside the reconcile loop.
+"""Asking the world without holding a worker: metrics, hooks and load tests run beside the
+reconcile loop.
 
-A question is asked once: its id names run, evaluation and check. Answers wake the app and stay until the next evaluation asks anew.
+A question is asked once: its id names run, evaluation and check.
+Answers wake the app and stay until the next evaluation asks anew.
 Everything under way ends with the run it belongs to, load tests included (case X23).
-An asker that raises is a defect of ours; it becomes an answer without a value, so that the run holds instead of hanging.
+An asker that raises is a defect of ours; it becomes an answer without a value,
+so that the run holds instead of hanging.
 """
 
 import asyncio
@@ -31,7 +34,9 @@ from canaryd.ports.webhook import HookCaller
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What questions of one app need to be asked: who it is, how its metrics are named, where its canary is."""
+    """What questions of one app need to be asked: who it is, how its metrics are named,
+    where its canary is.
+    """
 
     key: Key
     identity: TrafficIdentity
@@ -61,22 +66,23 @@ class Inquiries:
     """Runs questions in the background and keeps their answers.
 
     Args:
-        providers: metric sources by name.
+        metrics: every named metric source, behind one port.
         hooks: calls webhooks.
         load_tester: runs load tests; None when switched off.
         wake: called with the key when an answer came in.
         log: where defects go.
+
     """
 
     def __init__(
         self,
-        providers: Mapping[str, MetricProvider],
+        metrics: MetricProvider,
         hooks: HookCaller,
         load_tester: LoadTester | None,
         wake: Callable[[Key], None],
         log: Log,
     ) -> None:
-        self._providers = providers
+        self._metrics = metrics
         self._hooks = hooks
         self._load_tester = load_tester
         self._wake = wake
@@ -100,7 +106,9 @@ class Inquiries:
         return dict(desk.answers) if desk else {}
 
     def ask(self, context: Context, questions: tuple[Question, ...]) -> None:
-        """Start asking what is neither answered nor under way; answers of earlier evaluations are dropped."""
+        """Start asking what is neither answered nor under way;
+        answers of earlier evaluations are dropped.
+        """
         if self._group is None:
             raise RuntimeError("questions can only be asked while leading")
         desk = self._desks.setdefault(context.key, _Desk())
@@ -128,7 +136,7 @@ class Inquiries:
                 self._tell(context, hook, occasion), name=f"notify {occasion} {hook.name}"
             )
 
-    # --- one question -------------------------------------------------------------------------------------------------
+    # --- one question -----------------------------------------------------------------------------
 
     async def _answer(self, desk: _Desk, context: Context, question: Question) -> None:
         try:
@@ -148,13 +156,7 @@ class Inquiries:
     async def _pose(self, context: Context, question: Question) -> Answer:
         match question.what:
             case MetricCheck() as check:
-                provider = self._providers.get(check.source)
-                if provider is None:
-                    known = ", ".join(sorted(self._providers)) or "none"
-                    return _unanswered(
-                        question, f"there is no metric source {check.source!r}; known are: {known}"
-                    )
-                return await provider.ask(check, context.identity, since=question.since)
+                return await self._metrics.ask(check, context.identity, since=question.since)
             case HookSpec() as hook:
                 payload = {**context.hook_payload, "type": str(hook.type)}
                 payload["idempotencyKey"] = question.id

@@ -1,7 +1,8 @@
 """The daemon's life: caches first, then leadership, then work; and the same backwards.
 
 Standby replicas keep warm caches and act on nothing.
-One TaskGroup holds everything: when a part fails for good the whole process goes down loudly and is started again,
+One TaskGroup holds everything: when a part fails for good the whole process goes down loudly and
+is started again,
 instead of living on as a half.
 """
 
@@ -17,11 +18,14 @@ from canaryd.controller.tracker import Tracker
 from canaryd.controller.workqueue import WorkQueue
 from canaryd.core.views import Key
 from canaryd.ports.clock import Clock
+from canaryd.ports.errors import Unreachable
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 60.0
 BUSY_LOOKS = 50
 BUSY_WAIT_S = 2.0
+ONCE_SYNC_S = 30.0
+"""With ``once``: how long the caches may take."""
 
 
 class Watcher(Protocol):
@@ -30,6 +34,10 @@ class Watcher(Protocol):
     @property
     def synced(self) -> asyncio.Event:
         """Set once the store holds everything."""
+        ...
+
+    def why_not_synced(self) -> str:
+        """What is missing, in words; empty once it is synced."""
         ...
 
     async def run(self) -> None:
@@ -53,7 +61,11 @@ class Log(Protocol):
         ...
 
     def error(self, event: str, **values: Any) -> None:
-        """Tell of a defect."""
+        """Tell of what should not have happened."""
+        ...
+
+    def exception(self, event: str, **values: Any) -> None:
+        """Tell of a defect, with the traceback of what is being handled."""
         ...
 
 
@@ -76,7 +88,9 @@ class Manager:
     _looks: dict[Key, list[float]] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Run until cancelled; with ``once`` until every app was looked at and nothing is left to do at once."""
+        """Run until cancelled; with ``once`` until every app was looked at and nothing is left to
+        do at once.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 side = [group.create_task(w.run(), name="watch") for w in self.watchers]
@@ -92,15 +106,27 @@ class Manager:
 
     def not_ready(self) -> list[str]:
         """Why the daemon is not ready: caches that are not filled yet."""
-        return [repr(w) for w in self.watchers if not w.synced.is_set()]
+        return [why for w in self.watchers if (why := w.why_not_synced())]
 
     async def _synced(self) -> None:
-        for watcher in self.watchers:
-            await watcher.synced.wait()
+        """Wait for the caches.
+
+        Raises:
+            Unreachable: with ``once``, they could not be filled in time: somebody is waiting.
+
+        """
+        try:
+            async with asyncio.timeout(ONCE_SYNC_S if self.once else None):
+                for watcher in self.watchers:
+                    await watcher.synced.wait()
+        except TimeoutError:
+            raise Unreachable("; ".join(self.not_ready())) from None
         self.log.info("caches are filled", watches=len(self.watchers))
 
     async def _lead(self) -> None:
-        """The leader's scope: workers and questions; cancelled as a whole when leadership is lost."""
+        """The leader's scope: workers and questions; cancelled as a whole when leadership is
+        lost.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 self.inquiries.open(group)
@@ -134,13 +160,12 @@ class Manager:
             key = await self.queue.get()
             try:
                 after = await self.reconciler.reconcile(key)
-            except Exception as error:  # noqa: BLE001 - one broken app never affects another
-                self.log.error(
+            except Exception as error:
+                self.log.exception(
                     "a defect in canaryd; the app is left as it is and looked at again",
                     namespace=key[0],
                     deployment=key[1],
                     error=f"{type(error).__name__}: {error}",
-                    exc_info=True,
                 )
                 after = -1.0
             finally:
@@ -165,7 +190,9 @@ class Manager:
             self.queue.add(key)
 
     def _is_too_busy(self, key: Key) -> bool:
-        """Whether an app asks to be looked at again at once more often than any honest rollout does."""
+        """Whether an app asks to be looked at again at once more often than any honest rollout
+        does.
+        """
         looks = self._looks.setdefault(key, [])
         now = self.clock.now()
         looks.append(now)

@@ -1,6 +1,7 @@
 """Actions become requests: one small function per action, no decisions.
 
-Actions run in the order the decision gave. The first that fails ends the list, except that a retreat still to come
+Actions run in the order the decision gave. The first that fails ends the list,
+except that a retreat still to come
 (users off the canary) is tried all the same.
 """
 
@@ -86,6 +87,7 @@ class Performer:
         Raises:
             KubeError: a request failed; what followed it was not done, retreats excepted.
             StaleTarget: the target changed while its snapshot was taken.
+
         """
         pending = list(decision.actions)
         while pending:
@@ -98,7 +100,7 @@ class Performer:
                         await self._one(gathered, later)
                 raise
 
-    async def _one(self, gathered: Gathered, action: Action) -> None:  # noqa: C901 - one branch per action
+    async def _one(self, gathered: Gathered, action: Action) -> None:
         snap = gathered.snapshot
         match action:
             case SaveState(state):
@@ -144,7 +146,7 @@ class Performer:
             case _:
                 assert_never(action)
 
-    # --- our own objects ----------------------------------------------------------------------------------------------
+    # --- our own objects --------------------------------------------------------------------------
 
     async def _save_state(self, gathered: Gathered, state: RolloutState) -> None:
         snap = gathered.snapshot
@@ -168,7 +170,9 @@ class Performer:
         )
 
     async def _canary(self, snap: Snapshot, state: RolloutState) -> ObjectView:
-        """The Canary as it is now, created or brought up to date first when its spec says something else."""
+        """The Canary as it is now, created or brought up to date first when its spec says
+        something else.
+        """
         target = _target(snap)
         live = self._tools.cache.canaries.get(*snap.key)
         wanted = canary_spec(snap.resolution, target)
@@ -227,7 +231,9 @@ class Performer:
             raise Conflict(f"Deployment {name} exists and is not canaryd's; rename or delete it")
 
     async def _apply(self, snap: Snapshot, manifest: Mapping[str, Any]) -> None:
-        """Apply an object of ours; one of that name made by somebody else is refused by its absence from our cache."""
+        """Apply an object of ours; one of that name made by somebody else is refused by its
+        absence from our cache.
+        """
         kind = kind_of(dict(manifest))
         name = manifest["metadata"]["name"]
         if not self._is_known(snap, kind.kind, name):
@@ -259,7 +265,7 @@ class Performer:
             )
         await self._tools.snapshots.delete_all(target)
 
-    # --- the user's objects -------------------------------------------------------------------------------------------
+    # --- the user's objects -----------------------------------------------------------------------
 
     async def _switch_apex(
         self, snap: Snapshot, apex: ServiceView, selector: dict[str, str], *, keep_record: bool
@@ -308,7 +314,7 @@ class Performer:
     def _wrote(self, key: Key, response: Mapping[str, Any]) -> None:
         self._tools.freshness.wrote(key, str(response["metadata"].get("resourceVersion", "")))
 
-    # --- people and the world -----------------------------------------------------------------------------------------
+    # --- people and the world ---------------------------------------------------------------------
 
     def _emit(self, snap: Snapshot, event: Emit) -> None:
         target = snap.target
@@ -370,7 +376,9 @@ def _target(snap: Snapshot) -> DeploymentView:
 
 
 def _port(service: ServiceView, wanted: str) -> int:
-    """The Service port that load tests use: the one named in ``canaryd.io/port``, else the first."""
+    """The Service port that load tests use: the one named in ``canaryd.io/port``,
+    else the first.
+    """
     for port in service.ports:
         if wanted in (port.name, str(port.port)):
             return port.port

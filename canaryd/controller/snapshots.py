@@ -1,9 +1,10 @@
 """Recorded revisions: take one, read one, put one back, throw old ones away.
 
-A snapshot is a ControllerRevision (immutable by the API server) plus immutable copies of the configs it uses.
+A snapshot is a ControllerRevision (immutable by the API server) plus immutable copies of the
+configs it uses.
 Promotion, rollback, undo and leaving read snapshots and nothing else.
-A snapshot is taken of exactly what was decided about: when the live objects differ by then, :class:`StaleTarget` is raised
-and the app is looked at again.
+A snapshot is taken of exactly what was decided about: when the live objects differ by then,
+:class:`StaleTarget` is raised and the app is looked at again.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ class SnapshotStore:
     Args:
         api: where they are kept.
         cache: tells which config copies exist already.
+
     """
 
     def __init__(self, api: KubeApi, cache: Cache) -> None:
@@ -43,6 +45,7 @@ class SnapshotStore:
         Raises:
             StaleTarget: template or configs moved on.
             Conflict: a name is taken by an object that is not ours.
+
         """
         live = await self._api.get(DEPLOYMENT, *target.id.key)
         if template_fingerprint(live["spec"]["template"]) != wanted.fingerprint:
@@ -62,6 +65,7 @@ class SnapshotStore:
 
         Raises:
             NotFound: there is no snapshot of this revision.
+
         """
         recorded = await self._read(target, revision)
         _require_ours(recorded, target)
@@ -71,7 +75,8 @@ class SnapshotStore:
     async def restore(self, target: DeploymentView, revision: str) -> Manifest:
         """Give the target the recorded template back.
 
-        Configs whose content is still the recorded one keep their own name; others are replaced by their copies,
+        Configs whose content is still the recorded one keep their own name;
+        others are replaced by their copies,
         so that template and configs belong together again.
         """
         data = await self.data(target, revision)
@@ -114,7 +119,7 @@ class SnapshotStore:
             )
         await self._delete_copies(target, {r.name for r in target.references})
 
-    # --- parts --------------------------------------------------------------------------------------------------------
+    # --- parts ------------------------------------------------------------------------------------
 
     async def _copy_config(self, target: DeploymentView, key: str, content: str) -> str:
         kind_word, _, name = key.partition("/")
@@ -155,7 +160,9 @@ class SnapshotStore:
         return await self._api.list(
             CONTROLLER_REVISION,
             target.id.namespace,
-            label_selector=f"{names.MANAGED_BY}={names.MANAGER},{names.LABEL_TARGET}={target.id.name}",
+            label_selector=(
+                f"{names.MANAGED_BY}={names.MANAGER},{names.LABEL_TARGET}={target.id.name}"
+            ),
         )
 
     async def _delete_copies(self, target: DeploymentView, used: set[str]) -> None:
@@ -178,5 +185,6 @@ def _require_ours(existing: Mapping[str, Any], target: DeploymentView) -> None:
         or labels.get(names.LABEL_TARGET) != target.id.name
     ):
         raise Conflict(
-            f"{existing.get('kind', 'object')} {metadata['name']} exists and is not canaryd's; rename or delete it"
+            f"{existing.get('kind', 'object')} {metadata['name']} exists and is not canaryd's;"
+            " rename or delete it"
         )

@@ -1,7 +1,9 @@
 """Which apps a change wakes.
 
-Called synchronously by the stores with the old and the new view; computes keys and queues them, nothing else.
-A change that names its target wakes that target; one that might concern any app of a namespace wakes the enrolled ones there.
+Called synchronously by the stores with the old and the new view; computes keys and queues them,
+nothing else.
+A change that names its target wakes that target; one that might concern any app of a namespace
+wakes the enrolled ones there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -47,7 +49,8 @@ class Tracker:
         view = new or old
         if view is None:
             return
-        # Our own status writes come back here: they change nothing we decide on, unless somebody else wrote.
+        # Our own status writes come back here: they change nothing we decide on, unless somebody
+        # else wrote.
         if old is not None and new is not None and old.spec == new.spec and old.id == new.id:
             return
         self._queue.add(view.id.key)

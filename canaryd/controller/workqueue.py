@@ -1,11 +1,13 @@
 """Which apps are to be looked at, and when.
 
 Holds keys, never events: whatever happened, the app is looked at as a whole (level-based).
-A key waits at most once, is handled by one worker at a time, and comes again when something happened meanwhile.
+A key waits at most once, is handled by one worker at a time,
+and comes again when something happened meanwhile.
 Users' actions and losses of readiness go before routine.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 
 from canaryd.core.views import Key
@@ -15,8 +17,9 @@ class WorkQueue:
     """Deduplicating queue with delays and per-key exclusion."""
 
     def __init__(self) -> None:
-        self._ready: OrderedDict[Key, None] = OrderedDict()
-        self._routine: OrderedDict[Key, None] = OrderedDict()
+        # Since when each waits: only for the metric, which is read from another thread.
+        self._ready: OrderedDict[Key, float] = OrderedDict()
+        self._routine: OrderedDict[Key, float] = OrderedDict()
         self._busy: dict[Key, bool] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
@@ -29,16 +32,24 @@ class WorkQueue:
         """Nothing waits and nothing is being looked at; appointments do not count."""
         return not self._ready and not self._routine and not self._busy
 
+    @property
+    def oldest_s(self) -> float:
+        """How long the app that waits longest has waited."""
+        queues = (self._ready, self._routine)
+        # Copies: this is read from another thread while keys come and go.
+        since = [at for queue in queues for at in tuple(queue.values())[:1]]
+        return time.monotonic() - min(since) if since else 0.0
+
     def add(self, key: Key, *, routine: bool = False) -> None:
         """Look at this app soon; at once when it is not being looked at now, else right after."""
         if key in self._busy:
             self._busy[key] = True
             return
+        now = time.monotonic()
         if routine and key not in self._ready:
-            self._routine[key] = None
+            self._routine.setdefault(key, now)
         else:
-            self._routine.pop(key, None)
-            self._ready[key] = None
+            self._ready.setdefault(key, self._routine.pop(key, now))
         self._wake.set()
 
     def add_after(self, key: Key, seconds: float) -> None:

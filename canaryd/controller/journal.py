@@ -1,0 +1,138 @@
+"""One line of log per look at an app, by the contract of ``docs/reference/logs.md``,
+and the numbers behind it.
+
+A look that changed or found something new is told at ``info``;
+one that found everything as it was at ``debug``,
+so that a log at ``info`` reads as the story of a release.
+"""
+
+from collections import OrderedDict
+from typing import Any, Protocol
+
+from canaryd.core.decision import Decision, SaveState
+from canaryd.core.reasons import Reason
+from canaryd.core.snapshot import Snapshot
+from canaryd.core.state import RolloutState
+from canaryd.core.views import Key
+from canaryd.telemetry.prometheus import Telemetry
+
+REMEMBERED = 10_000
+WARNINGS = frozenset(
+    {
+        Reason.API_ERROR,
+        Reason.CONFIG_INVALID,
+        Reason.CONFLICT,
+        Reason.CANARY_LOST,
+        Reason.METRIC_FAILED,
+        Reason.HOOK_FAILED,
+        Reason.ROLLED_BACK,
+        Reason.PROMOTION_FAILED,
+        Reason.TRAFFIC_DRIFT,
+        Reason.SELECTOR_DRIFT,
+        Reason.PRIMARY_DRIFT,
+        Reason.PRIMARY_REBUILT,
+    }
+)
+
+
+class Log(Protocol):
+    """The part of a logger that is used here."""
+
+    def debug(self, event: str, **values: Any) -> None:
+        """A look that found nothing new."""
+        ...
+
+    def info(self, event: str, **values: Any) -> None:
+        """A look that did or found something."""
+        ...
+
+    def warning(self, event: str, **values: Any) -> None:
+        """A look that a person may want to know of."""
+        ...
+
+
+class ReconcileJournal:
+    """Writes the line and feeds the metrics.
+
+    Args:
+        log: where lines go.
+        telemetry: where numbers go.
+
+    """
+
+    def __init__(self, log: Log, telemetry: Telemetry) -> None:
+        self._log = log
+        self._telemetry = telemetry
+        self._last: OrderedDict[Key, tuple[str, str]] = OrderedDict()
+
+    def looked(self, snap: Snapshot | None, key: Key, decision: Decision, seconds: float) -> None:
+        """One look at an app ended with this decision."""
+        self._telemetry.reconciled(str(decision.reason), seconds)
+        state = _state_after(snap, decision)
+        self._measure(key, snap, state)
+        told = (str(decision.reason), decision.message)
+        is_news = bool(decision.actions) or self._last.get(key) != told
+        self._remember(key, told)
+        write = self._log.debug
+        if is_news:
+            write = self._log.warning if decision.reason in WARNINGS else self._log.info
+        write(
+            decision.message or str(decision.reason),
+            namespace=key[0],
+            deployment=key[1],
+            reason=str(decision.reason),
+            duration_ms=round(seconds * 1000, 1),
+            **_fields(state),
+        )
+
+    def _measure(self, key: Key, snap: Snapshot | None, state: RolloutState | None) -> None:
+        if snap is not None and (snap.target is None or state is None):
+            self._telemetry.forget(*key)
+            self._last.pop(key, None)
+            return
+        if state is None:
+            return
+        run = state.run
+        self._telemetry.canary(
+            *key,
+            phase=str(state.phase),
+            weight=run.weight if run else 0,
+            failed_checks=run.failures if run else 0,
+        )
+        values = {}
+        for verdict in state.verdicts:
+            try:
+                values[verdict.name] = float(verdict.value)
+            except ValueError:
+                continue
+        self._telemetry.metric_values(*key, values)
+        before = len(snap.state.history) if snap is not None and snap.state is not None else 0
+        for entry in state.history[before:]:
+            self._telemetry.run_ended(*key, entry.result)
+
+    def _remember(self, key: Key, told: tuple[str, str]) -> None:
+        self._last[key] = told
+        self._last.move_to_end(key)
+        if len(self._last) > REMEMBERED:
+            self._last.popitem(last=False)
+
+
+def _state_after(snap: Snapshot | None, decision: Decision) -> RolloutState | None:
+    for action in reversed(decision.actions):
+        if isinstance(action, SaveState):
+            return action.state
+    return snap.state if snap is not None else None
+
+
+def _fields(state: RolloutState | None) -> dict[str, Any]:
+    if state is None:
+        return {}
+    fields: dict[str, Any] = {"phase": str(state.phase)}
+    if state.run is not None:
+        fields |= {
+            "revision": state.run.revision,
+            "weight": state.run.weight,
+            "step": state.run.step + 1,
+            "decision_id": f"{state.run.id}/{state.run.evaluation}",
+        }
+    return fields

@@ -52,6 +52,7 @@ layers: $(STAMP) ## import contracts
 docs: $(STAMP) ## write the generated reference pages
 	$(BIN)/python docs/generate_annotations.py
 	$(BIN)/python deploy/helm/generate_schema.py
+	$(BIN)/python deploy/helm/generate_rbac_table.py
 
 bench: $(STAMP) ## measure speed and memory; prints ratios
 	$(BIN)/python -m tests.bench

@@ -5,6 +5,7 @@ Only the world is fake (API server, controllers, pods, data plane, metrics); the
 """
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from canaryd.core.model import (
     Missing,
     TrafficIdentity,
 )
+from canaryd.kube.client import KubeClient
+from canaryd.kube.kubeconfig import Connection
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.clock import VirtualClock
 from tests.fakes.cluster import FakeCluster
@@ -43,10 +46,14 @@ class FakeSource:
     absent: Absent | None = None
     asked: int = 0
 
-    async def ask(self, check: MetricCheck, identity: TrafficIdentity, *, since: float) -> MetricAnswer:
+    async def ask(
+        self, check: MetricCheck, identity: TrafficIdentity, *, since: float
+    ) -> MetricAnswer:
         self.asked += 1
         if self.down:
-            return MetricAnswer(check=check.name, absent=Absent(Missing.SOURCE_UNAVAILABLE, "connection refused"))
+            return MetricAnswer(
+                check=check.name, absent=Absent(Missing.SOURCE_UNAVAILABLE, "connection refused")
+            )
         if self.absent:
             return MetricAnswer(check=check.name, absent=self.absent)
         images = {p.image for p in self.cluster.pods(identity.namespace, identity.target)}
@@ -89,7 +96,9 @@ class FakeLoadTester:
             raise
         finally:
             self.running.discard(test.name)
-        return LoadTestAnswer(test=test.name, sent=100, failed=0, asked_rate=test.rate, achieved_rate=test.rate)
+        return LoadTestAnswer(
+            test=test.name, sent=100, failed=0, asked_rate=test.rate, achieved_rate=test.rate
+        )
 
 
 @dataclass
@@ -100,7 +109,15 @@ class Memory:
     looks: list[tuple[tuple[str, str], Decision]] = field(default_factory=list)
     defects: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def emit(self, regarding: Any, reason: str, note: str, type: str = "Normal", action: str = "", related: Any = None) -> None:
+    def emit(
+        self,
+        regarding: Any,
+        reason: str,
+        note: str,
+        type: str = "Normal",  # noqa: A002 - the port's name
+        action: str = "",
+        related: Any = None,
+    ) -> None:
         self.events.append((regarding["kind"], regarding["name"], reason, note))
 
     def looked(self, snap: Any, key: tuple[str, str], decision: Decision, seconds: float) -> None:
@@ -111,6 +128,9 @@ class Memory:
 
     def error(self, event: str, **values: Any) -> None:
         self.defects.append((event, values))
+
+    def exception(self, event: str, **values: Any) -> None:
+        self.defects.append((event, values | {"traceback": traceback.format_exc()}))
 
     def reasons(self, kind: str = "Deployment") -> list[str]:
         return [reason for k, _, reason, _ in self.events if k == kind]
@@ -127,18 +147,17 @@ class Story:
     hooks: FakeHooks
     loads: FakeLoadTester
     memory: Memory
-    make_client: Callable[[FakeApiServer], Any]
     options: Options
     _daemon: asyncio.Task[None] | None = None
-    client: Any = None
+    client: KubeClient | None = None
 
     # --- the daemon ---------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Start the daemon."""
-        self.client = self.make_client(self.server)
+        self.client = self._client(lambda manifest: controller.watches.observe(manifest))  # noqa: PLW0108 - made below
         outside = Outside(
-            providers={"default": self.source},
+            metrics=self.source,
             hooks=self.hooks,
             load_tester=self.loads,
             recorder=self.memory,
@@ -147,9 +166,11 @@ class Story:
             journal=self.memory,
             log=self.memory,
         )
-        manager, watches = assemble(self.client, self.options, outside)
-        self.client.observe_with(watches.observe)
-        self._daemon = asyncio.create_task(manager.run(), name="canaryd")
+        controller = assemble(self.client, self.options, outside)
+        self._daemon = asyncio.create_task(controller.manager.run(), name="canaryd")
+
+    def _client(self, observe: Callable[[dict[str, Any]], None]) -> KubeClient:
+        return KubeClient(Connection(server=self.server.url), clock=self.clock, observe=observe)
 
     async def kill(self) -> None:
         """End the daemon as a crash does: nothing is said or tidied."""
@@ -165,10 +186,29 @@ class Story:
 
     # --- the user -----------------------------------------------------------------------------------------------------
 
-    def deploy(self, name: str = "app", *, annotations: dict[str, str] | None = None, image: str = "app:1", replicas: int = 2, host: str = HOST, pod_spec: dict[str, Any] | None = None, labels: dict[str, str] | None = None) -> None:
+    def deploy(
+        self,
+        name: str = "app",
+        *,
+        annotations: dict[str, str] | None = None,
+        image: str = "app:1",
+        replicas: int = 2,
+        host: str = HOST,
+        pod_spec: dict[str, Any] | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> None:
         """An app as its team has it: Deployment, Service, Ingress."""
         labels = labels or {"app": name}
-        self.server.put(deployment(name, image=image, replicas=replicas, annotations=annotations or {}, pod_spec=pod_spec, labels=labels))
+        self.server.put(
+            deployment(
+                name,
+                image=image,
+                replicas=replicas,
+                annotations=annotations or {},
+                pod_spec=pod_spec,
+                labels=labels,
+            )
+        )
         self.server.put(service(name, labels))
         self.server.put(ingress(name, host))
 
@@ -194,13 +234,21 @@ class Story:
 
     def weight(self, name: str = "app") -> int | None:
         found = self.server.find(INGRESS, NAMESPACE, f"{name}-canary")
-        return int(found["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"]) if found else None
+        return (
+            int(found["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"])
+            if found
+            else None
+        )
 
     def replicas(self, name: str = "app") -> int:
         return int(self.server.object(DEPLOYMENT, NAMESPACE, name)["spec"]["replicas"])
 
     def image(self, name: str = "app-primary") -> str:
-        return str(self.server.object(DEPLOYMENT, NAMESPACE, name)["spec"]["template"]["spec"]["containers"][0]["image"])
+        return str(
+            self.server.object(DEPLOYMENT, NAMESPACE, name)["spec"]["template"]["spec"][
+                "containers"
+            ][0]["image"]
+        )
 
     def selector(self, name: str = "app") -> dict[str, str]:
         return dict(self.server.object(SERVICE, NAMESPACE, name)["spec"]["selector"])
@@ -211,14 +259,18 @@ class Story:
                 return condition["status"], condition["reason"]
         return "", ""
 
-    async def until(self, claim: Callable[[], bool], what: str = "", seconds: float = 300.0) -> float:
+    async def until(
+        self, claim: Callable[[], bool], what: str = "", seconds: float = 300.0
+    ) -> float:
         """Wait, in virtual time, until a claim holds; return how long it took."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         while not claim():
             if loop.time() - started > seconds:
                 last = [f"{d.reason}: {d.message}" for _, d in self.memory.looks[-5:]]
-                raise AssertionError(f"not within {seconds} s: {what}; phase {self.phase()}, weight {self.weight()}, last {last}, defects {self.memory.defects[-2:]}")
+                raise AssertionError(
+                    f"not within {seconds} s: {what}; phase {self.phase()}, weight {self.weight()}, last {last}, defects {self.memory.defects[-2:]}"
+                )
             await asyncio.sleep(0.1)
         return loop.time() - started
 
@@ -226,7 +278,9 @@ class Story:
         return await self.until(lambda: self.phase(name) == phase, f"{name} {phase}", seconds)
 
     async def until_weight(self, weight: int, name: str = "app", seconds: float = 120.0) -> float:
-        return await self.until(lambda: self.weight(name) == weight, f"{name} at weight {weight}", seconds)
+        return await self.until(
+            lambda: self.weight(name) == weight, f"{name} at weight {weight}", seconds
+        )
 
 
 PLAN = {
@@ -247,11 +301,20 @@ def plan(**changes: str | None) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def story(make_client: Callable[[FakeApiServer], Any], options: Options | None = None) -> AsyncIterator[Story]:
+async def story(options: Options | None = None) -> AsyncIterator[Story]:
     """A cluster with a running daemon."""
     async with FakeApiServer(clock=VirtualClock()) as server, FakeCluster(server) as cluster:
         server.ensure_namespace(NAMESPACE)
-        told = Story(server, cluster, VirtualClock(), FakeSource(cluster), FakeHooks(), FakeLoadTester(), Memory(), make_client, options or Options(workers=4))
+        told = Story(
+            server,
+            cluster,
+            VirtualClock(),
+            FakeSource(cluster),
+            FakeHooks(),
+            FakeLoadTester(),
+            Memory(),
+            options or Options(workers=4),
+        )
         await told.start()
         try:
             yield told
@@ -260,7 +323,15 @@ async def story(make_client: Callable[[FakeApiServer], Any], options: Options | 
         assert told.memory.defects == []
 
 
-def deployment(name: str, *, image: str, replicas: int, annotations: dict[str, str], pod_spec: dict[str, Any] | None, labels: dict[str, str]) -> dict[str, Any]:
+def deployment(
+    name: str,
+    *,
+    image: str,
+    replicas: int,
+    annotations: dict[str, str],
+    pod_spec: dict[str, Any] | None,
+    labels: dict[str, str],
+) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -270,7 +341,12 @@ def deployment(name: str, *, image: str, replicas: int, annotations: dict[str, s
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "app", "image": image, "ports": [{"containerPort": 8080}]}]} | (pod_spec or {}),
+                "spec": {
+                    "containers": [
+                        {"name": "app", "image": image, "ports": [{"containerPort": 8080}]}
+                    ]
+                }
+                | (pod_spec or {}),
             },
         },
     }
@@ -286,7 +362,11 @@ def service(name: str, labels: dict[str, str]) -> dict[str, Any]:
 
 
 def ingress(name: str, host: str) -> dict[str, Any]:
-    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": name, "port": {"number": 80}}}}
+    path = {
+        "path": "/",
+        "pathType": "Prefix",
+        "backend": {"service": {"name": name, "port": {"number": 80}}},
+    }
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",

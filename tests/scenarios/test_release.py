@@ -2,14 +2,13 @@
 
 import pytest
 
-from tests.scenarios.conftest import make_client
 from tests.scenarios.harness import plan, story
 
 pytestmark = pytest.mark.looptime
 
 
 async def test_a_good_revision_is_promoted():
-    async with story(make_client) as told:
+    async with story() as told:
         told.deploy(annotations=plan())
         await told.until_phase("Initialized")
 

@@ -1,0 +1,3 @@
+module canaryd.test/pause
+
+go 1.24.0

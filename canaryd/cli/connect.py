@@ -18,7 +18,6 @@ from canaryd.ports.errors import (
     Forbidden,
     Gone,
     KubeError,
-    NotFound,
     TooManyRequests,
     Unauthorized,
     Unreachable,
@@ -88,7 +87,5 @@ def _code(error: KubeError) -> Exit:
             return Exit.CONFLICT
         case TooManyRequests():
             return Exit.TIMED_OUT
-        case NotFound():
-            return Exit.FAILED
         case _:
             return Exit.FAILED

@@ -85,6 +85,13 @@ class Manifest:
         return self.kind == "Deployment" and self.value.get("apiVersion") == "apps/v1"
 
     @property
+    def is_canary(self) -> bool:
+        """What canaryd writes itself, and people annotate with requests."""
+        return self.kind == "Canary" and _scalar(self.value.get("apiVersion")).startswith(
+            names.PREFIX
+        )
+
+    @property
     def is_namespace(self) -> bool:
         return self.kind == "Namespace" and self.value.get("apiVersion") == "v1"
 
@@ -185,7 +192,7 @@ def check(
             texts, problems = _texts(manifest)
             inherited[manifest.name] = texts
             elsewhere += [*manifest.duplicates(), *problems, *_namespace_problems(manifest, texts)]
-        elif not manifest.is_deployment and manifest.has_ours():
+        elif not (manifest.is_deployment or manifest.is_canary) and manifest.has_ours():
             elsewhere += [*manifest.duplicates(), *_misplaced(manifest)]
     told = {located.problem for located in elsewhere}
     checked = [

@@ -30,8 +30,13 @@ ENV_PREFIX: Final = "CANARYD_"
 CONFIG_VARIABLE: Final = f"{ENV_PREFIX}CONFIG"
 """Names the file; read by the command line, never a setting."""
 
-_SERVICE_LINK = re.compile(r"(?:.*_)?(?:SERVICE_(?:HOST|PORT(?:_.*)?)|PORT(?:_[0-9]+_.*)?)")
-_LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)://.*|[0-9.]+|[0-9a-fA-F:]+|tcp|udp|sctp")
+_ADDRESS = r"(?:[0-9.]+|[0-9a-fA-F:]+)"
+_SERVICE_LINK = re.compile(
+    rf"(?:.*_)?(?:SERVICE_HOST={_ADDRESS}|SERVICE_PORT(?:_[A-Z0-9_]+)?=[0-9]+"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://.+"
+    rf"|PORT_[0-9]+_(?:TCP|UDP|SCTP)_(?:PROTO=(?:tcp|udp|sctp)|PORT=[0-9]+|ADDR={_ADDRESS}))"
+)
+"""Name and value of what Kubernetes tells of a Service; other values are somebody's mistake."""
 
 Keys = tuple[str | int, ...]
 
@@ -110,7 +115,7 @@ class _Draft:
             found = _find_key(rest)
             if found is not None:
                 self._add_variable(name, *found, text)
-            elif not (_SERVICE_LINK.fullmatch(rest) and _LINK_VALUE.fullmatch(text)):
+            elif not _SERVICE_LINK.fullmatch(f"{rest}={text}"):
                 meant = get_close_matches(rest, _variables(), 1, 0.6)
                 advice = f"; did you mean {ENV_PREFIX}{meant[0]}?" if meant else ""
                 self.refuse(quote(name)[1:-1], "", f"is no setting{advice}", "environment")

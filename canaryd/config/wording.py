@@ -107,7 +107,7 @@ def _rule(error: Mapping[str, Any], keys: Keys) -> str:
             return f"is below the minimum of {context['ge']:g}"
         case "less_than_equal":
             return f"is above the maximum of {context['le']:g}"
-        case "string_too_long":
+        case "string_too_long" | "too_long":
             return f"is longer than {context['max_length']} characters"
         case known if known in _RULES:
             return _RULES[known]

@@ -126,10 +126,8 @@ def read_text(text: str, source: str) -> list[Document]:
         raise UnreadableError(source, rule, mark.line + 1 if mark else 0) from None
     except yaml.reader.ReaderError as error:
         line = text.encode(errors="replace")[: error.position].count(b"\n") + 1
-        character = quote(chr(error.character), 20)
-        raise UnreadableError(
-            source, f"holds {character}, which YAML does not allow", line
-        ) from None
+        rule = f"holds {quote(chr(error.character))}, which YAML does not allow"
+        raise UnreadableError(source, rule, line) from None
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         reason = quote(str(error).partition("\n")[0], 200)[1:-1]
         raise UnreadableError(source, f"is not YAML: {reason}") from None
@@ -167,9 +165,9 @@ def _construct(loader: Any, node: Any, source: str) -> Any:
     except yaml.YAMLError:
         raise
     except Exception as error:  # noqa: BLE001 - `!!bool x` is a KeyError, `!!int ""` an IndexError
-        why = (
-            quote(str(error), 200)[1:-1] if isinstance(error, ValueError) else "it has a wrong tag"
-        )
+        why = "it does not fit its tag"
+        if isinstance(error, ValueError):
+            why = quote(str(error), 200)[1:-1]
         line = next((n.start_mark.line + 1 for n in _scalars(node) if _is_bad(loader, n)), 0)
         raise UnreadableError(source, f"holds a value that cannot be read: {why}", line) from None
 

@@ -1,15 +1,16 @@
 """One line of log per look at an app, by the contract of ``docs/reference/logs.md``,
 and the numbers behind it.
 
-A look that changed or found something new is told at ``info``;
-one that found everything as it was at ``debug``,
-so that a log at ``info`` reads as the story of a release.
+A look that did something, or came to another conclusion than the one before, is told at ``info``;
+one that waits on, asks, or counts pods at ``debug``:
+a log at ``info`` reads as the story of a release.
 """
 
+import re
 from collections import OrderedDict
 from typing import Any, Protocol
 
-from canaryd.core.decision import Decision, SaveState
+from canaryd.core.decision import Ask, Decision, SaveState, StopAsking
 from canaryd.core.reasons import Reason
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
@@ -33,6 +34,25 @@ WARNINGS = frozenset(
         Reason.PRIMARY_REBUILT,
     }
 )
+
+DECISIONS = {
+    Reason.ANALYSIS_STARTED: "advance",
+    Reason.WEIGHT_ADVANCED: "advance",
+    Reason.ADVANCEMENT_HELD: "hold",
+    Reason.WAITING_FOR_GATE: "hold",
+    Reason.METRIC_FAILED: "hold",
+    Reason.HOOK_FAILED: "hold",
+    Reason.CANARY_LOST: "rollback",
+    Reason.REVERTED: "rollback",
+    Reason.ROLLED_BACK: "rollback",
+    Reason.PROMOTION_STARTED: "promote",
+    Reason.FINALISING: "promote",
+    Reason.PROMOTED: "promote",
+}
+"""What a look meant for the release, as one of four words, for alerts that need no more."""
+QUIET = frozenset({Reason.ANALYZING, Reason.CACHE_BEHIND, Reason.IDLE})
+"""Waiting, asking, having nothing to do: no news by themselves."""
+_NUMBERS = re.compile(r"[0-9.]+")
 
 
 class Log(Protocol):
@@ -70,9 +90,10 @@ class ReconcileJournal:
         self._telemetry.reconciled(str(decision.reason), seconds)
         state = _state_after(snap, decision)
         self._measure(key, snap, state)
-        told = (str(decision.reason), decision.message)
-        is_news = bool(decision.actions) or self._last.get(key) != told
-        self._remember(key, told)
+        told = (str(decision.reason), _NUMBERS.sub("", decision.message))
+        is_news = _acts(decision) or (self._last.get(key) != told and decision.reason not in QUIET)
+        if decision.reason not in QUIET:
+            self._remember(key, told)
         write = self._log.debug
         if is_news:
             write = self._log.warning if decision.reason in WARNINGS else self._log.info
@@ -80,8 +101,10 @@ class ReconcileJournal:
             decision.message or str(decision.reason),
             namespace=key[0],
             deployment=key[1],
+            canary=key[1],
             reason=str(decision.reason),
             duration_ms=round(seconds * 1000, 1),
+            **({"decision": word} if (word := DECISIONS.get(decision.reason)) else {}),
             **_fields(state),
         )
 
@@ -115,6 +138,11 @@ class ReconcileJournal:
         self._last.move_to_end(key)
         if len(self._last) > REMEMBERED:
             self._last.popitem(last=False)
+
+
+def _acts(decision: Decision) -> bool:
+    """Whether anything but a question came of it."""
+    return any(not isinstance(action, Ask | StopAsking) for action in decision.actions)
 
 
 def _state_after(snap: Snapshot | None, decision: Decision) -> RolloutState | None:

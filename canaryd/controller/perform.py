@@ -48,6 +48,7 @@ from canaryd.core.kinds import (
     kind_of,
 )
 from canaryd.core.model import HookType
+from canaryd.core.rollout.facts import routes_as_decided
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
 from canaryd.core.status import StatusInput, render
@@ -155,7 +156,15 @@ class Performer:
         if state.run is not None and (snap.state is None or snap.state.run is None):
             run_spec = snap.fresh_spec or snap.spec
         status = render(
-            StatusInput(state, run_spec, snap.target, canary.generation, gathered.config_digest),
+            StatusInput(
+                state,
+                run_spec,
+                snap.target,
+                canary.generation,
+                gathered.config_digest,
+                primary=snap.primary,
+                is_routed=routes_as_decided(snap),
+            ),
             canary.status,
             self._tools.clock.now(),
         )

@@ -47,7 +47,7 @@ class Reconciler:
             if not self.dry_run:
                 await self.performer.perform(gathered, decision)
         except StaleCache as stale:
-            decision = _again(Reason.API_ERROR, str(stale), STALE_WAIT_S)
+            decision = _again(Reason.CACHE_BEHIND, str(stale), STALE_WAIT_S)
         except (Conflict, StaleTarget) as conflict:
             decision = _again(Reason.CONFLICT, str(conflict), CONFLICT_WAIT_S)
         except KubeError as error:

@@ -198,6 +198,7 @@ IDLE: tuple[Check, ...] = (
     runs.new_revision,
     upkeep.primary_scale,
     upkeep.idle_target,
+    upkeep.health_changed,
 )
 
 

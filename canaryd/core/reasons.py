@@ -28,6 +28,7 @@ class Reason(StrEnum):
     CONFIG_MISSING = "ConfigMissing"
     CONFIG_UNREADABLE = "ConfigUnreadable"
     API_ERROR = "ApiError"
+    CACHE_BEHIND = "CacheBehind"
     # enrolment
     ENROLLING = "Initializing"
     PRIMARY_NOT_READY = "PrimaryNotReady"
@@ -63,6 +64,8 @@ class Reason(StrEnum):
     REPLICAS_DRIFT = "ReplicasDrift"
     PRIMARY_REBUILT = "PrimaryRebuilt"
     PRIMARY_DRIFT = "PrimaryDrift"
+    SERVICE_WRITTEN = "ServiceWritten"
+    HEALTH_CHANGED = "HealthChanged"
     SATELLITE_CHANGED = "SatelliteChanged"
     PRIMARY_SCALED = "PrimaryScaled"
     # leaving

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from canaryd.core.model import CanarySpec
+from canaryd.core.model import CanarySpec, IdlePolicy
 from canaryd.core.phase import RUN_PHASES, Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.state import RolloutState, dump
@@ -34,6 +34,9 @@ STALLED_REASONS = frozenset(
 )
 """Reasons that need a person even though no run has failed."""
 
+Claim = tuple[str, str, str]
+"""Status, reason and message of a condition."""
+
 
 @dataclass(frozen=True, slots=True)
 class StatusInput:
@@ -46,6 +49,9 @@ class StatusInput:
     """Of the Canary object."""
     config_hash: str
     """Of every annotation the configuration comes from: tells that an edit was seen."""
+    primary: DeploymentView | None = None
+    is_routed: bool = False
+    """The routes on the cluster said, when this look began, what had been decided before."""
 
 
 def timestamp(seconds: float) -> str:
@@ -124,7 +130,7 @@ def conditions(given: StatusInput, previous: Mapping[str, Any], now: float) -> l
     """Every condition that applies, with kept transition times."""
     before = {c.get("type"): c for c in previous.get("conditions") or ()}
     made = []
-    for kind, (status, reason, message) in _claims(given.state).items():
+    for kind, (status, reason, message) in claims(given).items():
         old = before.get(kind, {})
         unchanged = old.get("status") == status and old.get("lastTransitionTime")
         made.append(
@@ -140,13 +146,18 @@ def conditions(given: StatusInput, previous: Mapping[str, Any], now: float) -> l
     return made
 
 
-def _claims(state: RolloutState) -> dict[str, tuple[str, str, str]]:
+def claims(given: StatusInput) -> dict[str, Claim]:
+    """Status, reason and message of each condition, by type."""
+    return _progress_claims(given.state) | _health_claims(given) | _analysis_claims(given.state)
+
+
+def _progress_claims(state: RolloutState) -> dict[str, Claim]:
     phase, reason, message = state.phase, state.reason, state.message
     stalled = phase is Phase.FAILED or reason in STALLED_REASONS
     busy = phase in RUN_PHASES or phase in (Phase.INITIALIZING, Phase.TERMINATING)
     ready = phase in (Phase.INITIALIZED, Phase.SUCCEEDED) and not stalled
     invalid = state.config_error
-    claims: dict[str, tuple[str, str, str]] = {
+    made: dict[str, Claim] = {
         "Ready": ("True" if ready else "False", _ready_reason(state, ready), message),
         "ConfigValid": (
             "False" if invalid else "True",
@@ -156,10 +167,51 @@ def _claims(state: RolloutState) -> dict[str, tuple[str, str, str]]:
         "Promoted": _promoted(state),
     }
     if busy and not stalled:
-        claims["Reconciling"] = ("True", reason, message)
+        made["Reconciling"] = ("True", reason, message)
     if stalled:
-        claims["Stalled"] = ("True", reason, message)
-    return claims
+        made["Stalled"] = ("True", reason, message)
+    return made
+
+
+def _health_claims(given: StatusInput) -> dict[str, Claim]:
+    """What the pods and the routes were like when this look began."""
+    state, spec, primary, target = given.state, given.spec, given.primary, given.target
+    if not state.promoted or spec is None:
+        return {}
+    made: dict[str, Claim] = {"PrimaryReady": _pods(primary, spec.primary_ready)}
+    if state.run is None and spec.idle is IdlePolicy.SCALE_TO_ZERO:
+        made["CanaryReady"] = ("False", "ScaledToZero", "")
+    else:
+        made["CanaryReady"] = _pods(target, spec.canary_ready)
+    if state.phase not in (Phase.INITIALIZING, Phase.TERMINATING):
+        routed = ("True", "Applied") if given.is_routed else ("False", "Drifted")
+        made["TrafficRouted"] = (*routed, "")
+    return made
+
+
+def _pods(view: DeploymentView | None, percent: int) -> Claim:
+    if view is None or view.replicas == 0:
+        return "False", "ScaledToZero" if view else "Unavailable", ""
+    need = max(1, -(-view.replicas * percent // 100))
+    shown = f"{view.ready}/{view.replicas} pods ready"
+    return ("True", "Available", shown) if view.ready >= need else ("False", "Unavailable", shown)
+
+
+def _analysis_claims(state: RolloutState) -> dict[str, Claim]:
+    """Outcome of the last evaluation; absent before there was one."""
+    if not state.verdicts:
+        return {}
+    failed = [v for v in state.verdicts if v.verdict == "Fail"]
+    open_ = [v for v in state.verdicts if v.verdict == "Inconclusive"]
+    if failed:
+        claim = ("False", str(Reason.METRIC_FAILED))
+    elif open_:
+        is_down = any(v.reason == "SourceUnavailable" for v in open_)
+        claim = ("Unknown", "SourceUnavailable" if is_down else "NoData")
+    else:
+        claim = ("True", "Passed")
+    told = "; ".join(v.message for v in failed or open_ or state.verdicts)
+    return {"AnalysisPassing": (*claim, told)}
 
 
 def _ready_reason(state: RolloutState, ready: bool) -> str:  # noqa: FBT001 - a claim, not a switch
@@ -170,7 +222,7 @@ def _ready_reason(state: RolloutState, ready: bool) -> str:  # noqa: FBT001 - a 
     return "RollingOut" if state.phase in RUN_PHASES else state.reason or str(state.phase)
 
 
-def _promoted(state: RolloutState) -> tuple[str, str, str]:
+def _promoted(state: RolloutState) -> Claim:
     """Flagger's condition: True when idle on a promoted revision, False after a failure,
     Unknown in between.
     """

@@ -117,8 +117,8 @@ async def _send(
 ) -> EgressResponse:
     target = request.target
     # Host is ours alone, so that no caller asks one server and means another.
-    ours = {"host": target.netloc, "accept-encoding": "gzip", "user-agent": USER_AGENT}
-    headers = {k: v for k, v in request.headers.items() if k.lower() not in ours} | ours
+    ours = {"Host": target.netloc, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT}
+    headers = {k: v for k, v in request.headers.items() if k.title() not in ours} | ours
     url = URL.build(
         scheme=target.scheme,
         host=str(address),

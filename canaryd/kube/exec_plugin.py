@@ -103,7 +103,7 @@ class ExecSource:
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # so that its children end with it
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
             hint = f". {plugin.install_hint}" if plugin.install_hint else ""
             raise self._error(f"cannot be started: {error}{hint}") from error
 
@@ -127,14 +127,12 @@ class ExecSource:
     def _parse(self, out: bytes) -> Credential:
         try:
             answer = json.loads(out)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._error("printed no JSON") from None
         if not isinstance(answer, dict) or answer.get("kind") != "ExecCredential":
             raise self._error("printed something that is no ExecCredential")
         if answer.get("apiVersion") != self._plugin.api_version:
-            raise self._error(
-                f"answered in {answer.get('apiVersion')!r} where {self._plugin.api_version!r} was asked"
-            )
+            raise self._error(f"answered in another version than {self._plugin.api_version}")
         status = answer.get("status")
         return self._credential(status if isinstance(status, dict) else {})
 
@@ -156,7 +154,7 @@ class ExecSource:
         ends: list[float] = []
         try:
             if stamp := status.get("expirationTimestamp"):
-                ends.append(datetime.fromisoformat(str(stamp)).timestamp())
+                ends.append(_instant(str(stamp)))
             if pem:
                 ends.append(expiry_of(pem))
         except ValueError as error:
@@ -165,6 +163,13 @@ class ExecSource:
 
     def _error(self, what: str) -> CredentialsError:
         return CredentialsError(f"exec plugin {self._plugin.command!r} {what}")
+
+
+def _instant(stamp: str) -> float:
+    instant = datetime.fromisoformat(stamp)
+    if instant.tzinfo is None:
+        raise ValueError(f"{stamp!r} has no time zone")
+    return instant.timestamp()
 
 
 async def _communicate(process: subprocess.Process) -> tuple[bytes, bytes]:
@@ -194,9 +199,12 @@ async def _read_tail(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _kill(process: subprocess.Process) -> None:
-    """End the plugin and what it started, which may hold its pipes open after its own end."""
+    """End the plugin and what it started."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    # asyncio waits for the pipes too, and what went into a session of its own may hold them open
+    # for ever, and with them the lock of all requests. There is no public way to let go of them.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
     await process.wait()
 
 

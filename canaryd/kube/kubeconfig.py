@@ -109,7 +109,7 @@ def load_in_cluster(
         server=server,
         source=FileSource(token_file=str(token)),
         ca_file=str(ca),
-        proxy=proxy_from_environment(server, environ),
+        proxy=_spoken(proxy_from_environment(server, environ), "the proxy of the environment"),
         namespace=read_text(str(namespace)).strip() if namespace.is_file() else "default",
     )
 
@@ -131,16 +131,41 @@ class _Entry:
         return value
 
     def flag(self, key: str) -> bool:
-        return self.fields.get(key) is True
+        value = self.fields.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self.error(f"{key} must be true or false")
+        return value is True
+
+    def items(self, key: str) -> list[Any]:
+        value = self.fields.get(key)
+        if value is not None and not isinstance(value, list):
+            raise self.error(f"{key} must be a list")
+        return value or []
+
+    def part(self, key: str) -> "_Entry":
+        """A mapping inside this one; an empty one when it is missing."""
+        value = self.fields.get(key)
+        return self._below(key, {} if value is None else value)
+
+    def parts(self, key: str) -> list["_Entry"]:
+        """A list of mappings inside this one."""
+        items = enumerate(self.items(key))
+        return [self._below(f"{key}[{number}]", item) for number, item in items]
+
+    def _below(self, where: str, value: Any) -> "_Entry":
+        if not isinstance(value, dict):
+            raise self.error(f"{where} must be a mapping")
+        return _Entry(f"{self.where}: {where}", self.folder, value)
 
     def path(self, key: str) -> str:
         value = self.text(key)
         return os.path.normpath(os.path.join(self.folder, value)) if value else ""  # noqa: PTH118
 
     def data(self, key: str) -> str:
-        """A field in base64, decoded."""
+        """A field in base64, decoded; line breaks in it are allowed, as Go allows them."""
         try:
-            return base64.b64decode(self.text(key), validate=True).decode("utf-8")
+            encoded = "".join(self.text(key).splitlines())
+            return base64.b64decode(encoded, validate=True).decode("utf-8")
         except ValueError as error:
             raise self.error(f"{key} is not base64 of a text: {error}") from error
 
@@ -149,11 +174,9 @@ class _Entry:
 
 
 def _from_kubeconfig(paths: list[Path], context: str, environ: Mapping[str, str]) -> Connection:
-    documents = [(path, _read(path)) for path in paths]
+    documents = [_read(path) for path in paths]
     shown = ", ".join(str(path) for path in paths)
-    name = context or next(
-        (str(d["current-context"]) for _, d in documents if d.get("current-context")), ""
-    )
+    name = context or next(filter(None, (d.text("current-context") for d in documents)), "")
     if not name:
         raise CredentialsError(f"{shown}: no current-context; name one with --context")
     chosen = _find(documents, "contexts", "context", name, shown)
@@ -170,9 +193,22 @@ def _from_kubeconfig(paths: list[Path], context: str, environ: Mapping[str, str]
         ca_data=cluster.data("certificate-authority-data"),
         verify=not cluster.flag("insecure-skip-tls-verify"),
         tls_server_name=cluster.text("tls-server-name"),
-        proxy=cluster.text("proxy-url") or proxy_from_environment(server, environ),
+        proxy=_proxy(cluster, server, environ),
         namespace=chosen.text("namespace") or "default",
     )
+
+
+def _proxy(cluster: _Entry, server: str, environ: Mapping[str, str]) -> str:
+    if given := cluster.text("proxy-url"):
+        return _spoken(given, f"{cluster.where}: proxy-url")
+    return _spoken(proxy_from_environment(server, environ), "the proxy of the environment")
+
+
+def _spoken(proxy: str, where: str) -> str:
+    """Refuse SOCKS, which would be spoken to in HTTP. The URL may hold a password: not shown."""
+    if proxy and not proxy.startswith(("http://", "https://")):
+        raise CredentialsError(f"{where} is not supported: it must be an http:// or https:// URL")
+    return proxy
 
 
 def _ca_file(cluster: _Entry) -> str:
@@ -182,28 +218,22 @@ def _ca_file(cluster: _Entry) -> str:
     return path
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> _Entry:
     try:
         document = yaml.safe_load(read_text(str(path)))
     except yaml.YAMLError as error:
         raise CredentialsError(f"{path} is not YAML: {error}") from error
     if not isinstance(document, dict):
         raise CredentialsError(f"{path} is no kubeconfig: it must be a mapping")
-    return document
+    return _Entry(str(path), str(path.parent.absolute()), document)
 
 
-def _find(
-    documents: list[tuple[Path, Mapping[str, Any]]],
-    plural: str,
-    singular: str,
-    name: str,
-    shown: str,
-) -> _Entry:
-    for path, document in documents:
-        for item in document.get(plural) or ():
-            if isinstance(item, dict) and item.get("name") == name:
-                fields = item.get(singular) or {}
-                return _Entry(f"{path}: {singular} {name!r}", str(path.parent.absolute()), fields)
+def _find(documents: list[_Entry], plural: str, singular: str, name: str, shown: str) -> _Entry:
+    for document in documents:
+        for item in document.parts(plural):
+            if item.fields.get("name") == name:
+                fields = item.part(singular).fields
+                return _Entry(f"{document.where}: {singular} {name!r}", document.folder, fields)
     raise CredentialsError(f"{shown}: there is no {singular} {name!r} under {plural}")
 
 
@@ -217,18 +247,21 @@ def _source(user: _Entry, cluster: _Entry) -> Source:
     if user.fields.get("auth-provider"):
         raise user.error("auth-provider is not supported; use an exec plugin in its place")
     if user.fields.get("exec"):
-        return ExecSource(_plugin(user, cluster))
+        return ExecSource(_plugin(user.part("exec"), cluster))
     if user.text("tokenFile") or user.text("client-certificate"):
         return _file_source(user)
     return FixedSource(Credential(_authorization(user), _certificate(user)))
 
 
 def _file_source(user: _Entry) -> Source:
-    inline = next(
-        (k for k in ("token", "client-certificate-data", "client-key-data") if user.text(k)), ""
-    )
-    if user.text("client-certificate") and inline:
-        raise user.error(f"client-certificate as a file together with {inline} is not supported")
+    """Files, which may change. What is written in beside them would be lost, so it is refused."""
+    certificate = user.text("client-certificate")
+    for key in ("token", "client-certificate-data", "client-key-data"):
+        # Of a token and a tokenFile, kubectl takes the file.
+        if user.text(key) and (certificate or key != "token"):
+            raise user.error(f"{key} together with files (tokenFile, client-certificate)")
+    if bool(certificate) != bool(user.text("client-key")):
+        raise user.error("a client certificate needs both its certificate and its key")
     return FileSource(
         token_file=user.path("tokenFile"),
         certificate_file=user.path("client-certificate"),
@@ -253,19 +286,17 @@ def _certificate(user: _Entry) -> ClientCertificate | None:
     return ClientCertificate(pem, key) if pem else None
 
 
-def _plugin(user: _Entry, cluster: _Entry) -> ExecPlugin:
-    config = _Entry(f"{user.where}: exec", user.folder, user.fields["exec"])
+def _plugin(config: _Entry, cluster: _Entry) -> ExecPlugin:
     if not config.text("command"):
         raise config.error("command is missing")
     if config.text("interactiveMode") == "Always":
         raise config.error("interactiveMode Always needs a terminal, which a daemon has not")
-    env = {str(item["name"]): str(item["value"]) for item in config.fields.get("env") or ()}
     return ExecPlugin(
         command=config.text("command"),
         api_version=config.text("apiVersion"),
         folder=config.folder,
-        args=tuple(str(arg) for arg in config.fields.get("args") or ()),
-        env=env,
+        args=tuple(str(arg) for arg in config.items("args")),
+        env={item.text("name"): item.text("value") for item in config.parts("env")},
         cluster=_cluster_info(cluster) if config.flag("provideClusterInfo") else None,
         install_hint=config.text("installHint"),
     )
@@ -277,7 +308,7 @@ def _cluster_info(cluster: _Entry) -> dict[str, Any]:
     ca_data = cluster.text("certificate-authority-data")
     if not ca_data and ca_file:
         ca_data = base64.b64encode(read_text(ca_file).encode()).decode("ascii")
-    extensions = cluster.fields.get("extensions") or ()
+    extensions = (item.fields for item in cluster.parts("extensions"))
     configs = (e.get("extension") for e in extensions if e.get("name") == _EXEC_EXTENSION)
     info = {
         "server": cluster.text("server"),

@@ -307,8 +307,6 @@ class LeaderElector:
         if record != self._seen:
             self._seen_at = self._clock.now()
         self._seen = record
-        if record.holder and not self._is_ours:
-            self._may_hold = False
 
     # --- the end ---
 

@@ -19,7 +19,9 @@ def proxy_from_environment(url: str, environ: Mapping[str, str]) -> str:
     exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     if not proxy or host == "localhost" or _is_loopback(host):
         return ""
-    return "" if any(_covers(entry.strip(), host) for entry in exempt.split(",")) else proxy
+    if any(_covers(entry.strip(), host) for entry in exempt.split(",")):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _covers(entry: str, host: str) -> bool:

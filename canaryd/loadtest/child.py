@@ -29,7 +29,9 @@ def main() -> int:
     try:
         order = read_order(sys.stdin.buffer.readline(ORDER_BYTES))
     except ProtocolError as error:
-        sys.stderr.write(f"canaryd.loadtest is started by canaryd itself; who started this {error}\n")
+        sys.stderr.write(
+            f"canaryd.loadtest is started by canaryd itself; who started this {error}\n"
+        )
         return EXIT_NO_ORDER
     asyncio.run(_generate(AiohttpEngine(order)))
     return 0

@@ -22,8 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 
 NICENESS = 10
-MEMORY_BYTES = 512 * 1024 * 1024
-"""Of data the child may hold: several times what a thousand busy connections were seen to need."""
+MEMORY_BYTES = 192 * 1024 * 1024
+"""Of data the child may hold, four times what a thousand busy connections were seen to need.
+A container that runs out of memory can be killed as a whole, with the daemon in it."""
 EXIT_ORPHANED = 3
 _PR_SET_PDEATHSIG = 1
 

@@ -7,6 +7,11 @@ test of few requests would otherwise see one pod only. A request that finds all 
 in a backlog with a limit. One whose time is over before it gets its turn is counted and not sent,
 so that a target that recovers is not hit by all that it missed.
 
+The schedule begins once the door is open: a Service's address answers only when every node's proxy
+has learnt of its new endpoints, about a second after they are ready, and until then connections
+are refused. That says nothing about the app. A door that stays shut is no excuse either: after
+``DOOR_S`` the test begins all the same, and every request counts.
+
 The target is not trusted: no redirects, no cookies, no proxies or credentials of the environment,
 at most ``BODY_BYTES`` of a body, nothing decompressed, nothing kept. aiohttp manages some 2,000
 requests a second on a core; a faster engine has to offer the same ``run``.
@@ -15,6 +20,7 @@ requests a second on a core; a faster engine has to offer the same ``run``.
 import asyncio
 import errno
 from collections import Counter, deque
+from contextlib import suppress
 
 import aiohttp
 from multidict import CIMultiDict
@@ -29,6 +35,9 @@ BACKLOG = 10_000
 """Requests that may wait for a connection; a start beyond them is counted as unsent at once."""
 BODY_BYTES = 1024 * 1024
 """Read of each body, far more than a page has; then the connection is closed."""
+DOOR_S = 5.0
+"""How long a first connection may be tried before the schedule begins."""
+KNOCK_S = 0.1
 IDLE_S = 1.5
 """How long a connection may rest. Servers close theirs after 2 s or more,
 and a request that is sent into a closing connection fails without fault of the app."""
@@ -73,9 +82,10 @@ class AiohttpEngine:
     async def run(self) -> Report:
         """Send everything, wait for the last answer, and tell what happened.
 
-        Lasts as long as the test's duration and time limit together at most.
+        Lasts as long as the test's duration and time limit and ``DOOR_S`` together at most.
         """
         self._clock = asyncio.get_running_loop().time
+        await self._await_door()
         pacer = Pacer(self._test.rate, self._test.duration_s, self._clock)
         try:
             async with asyncio.TaskGroup() as group:
@@ -85,6 +95,17 @@ class AiohttpEngine:
             for connection in self._connections:
                 await connection.close()
         return self._report(pacer)
+
+    async def _await_door(self) -> None:
+        """Wait until a connection can be made, within limits; nothing is sent on it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DOOR_S):
+                while True:
+                    with suppress(OSError):
+                        _, writer = await asyncio.open_connection(self._url.host, self._url.port)
+                        writer.close()
+                        return
+                    await asyncio.sleep(KNOCK_S)
 
     # --- one request
 

@@ -10,7 +10,7 @@ A report that does not fit the order, or does not add up, is a defect of the gen
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from math import inf
 from typing import Any
@@ -55,7 +55,7 @@ FAILED = frozenset(
 
 
 class ProtocolError(ValueError):
-    """A line is not what the other side should have sent; the message is what it did, without it."""
+    """A line is not what it should be; the message lacks its subject, whoever sent the line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ def read_report(line: bytes, test: LoadTestSpec) -> Report:
         raise ProtocolError(f"sent a report that does not add up to {planned:,} requests")
     if not report.took_s or latencies.keys() not in (set(), PERCENTILES.keys()):
         raise ProtocolError("sent a report without its time or its percentiles")
-    return report
+    return replace(report, outcomes=outcomes, latency_ms=latencies)
 
 
 def _line(content: Mapping[str, Any]) -> bytes:

@@ -112,7 +112,10 @@ def _growth(looks: Looks, group: Callable[[Labels], Labels]) -> dict[Labels, flo
 
 def _refuse(looks: Looks) -> Absent | None:
     if not looks.now:
-        return Absent(Missing.NO_SERIES)
+        return Absent(
+            Missing.NO_SERIES,
+            "no request reached it yet, or the source does not scrape the ingress controller",
+        )
     bad = next((v for v in _values(looks) if not isfinite(v) or v < 0), None)
     if bad is not None:
         return Absent(Missing.NOT_A_NUMBER, f"a counter has the value {bad}")

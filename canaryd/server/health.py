@@ -8,6 +8,7 @@ to read; everything with rights belongs elsewhere.
 """
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from canaryd.config.settings import Server
 from canaryd.telemetry.logging import get_logger
@@ -27,6 +29,19 @@ MAX_REASONS: Final = 50
 SHUTDOWN_S: Final = 1.0
 
 _log = get_logger("canaryd.server")
+
+
+class _OwnFaults(logging.Filter):
+    """Drops what somebody sent that is no HTTP: anybody can, as often as they like."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep what went wrong on our side."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+_http_log = logging.getLogger("canaryd.server.http")
+_http_log.addFilter(_OwnFaults())
 
 
 class CannotListenError(OSError):
@@ -127,7 +142,10 @@ async def serve(
     """
     heartbeat = Heartbeat(telemetry.lagged)
     runner = web.AppRunner(
-        make_app(heartbeat, not_ready, telemetry), access_log=None, shutdown_timeout=SHUTDOWN_S
+        make_app(heartbeat, not_ready, telemetry),
+        access_log=None,
+        logger=_http_log,
+        shutdown_timeout=SHUTDOWN_S,
     )
     await runner.setup()
     beating = asyncio.create_task(heartbeat.run(), name="heartbeat")

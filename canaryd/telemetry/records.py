@@ -50,7 +50,7 @@ _SHAPES = re.compile(
     r"(?:(?:Basic|Bearer|Digest|Token)[ \t]+)?[^\s\"',]+"
     r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*(?:-----END [A-Z ]{0,30}-----)?"
 )
-_AUTHORITY = re.compile(r"(?:[^:\[\]]*|\[[0-9A-Fa-f:.%]*\])(?::[0-9]*)?")
+_AUTHORITY = re.compile(r"(?:[^:\[\]]*|\[[0-9A-Fa-f:.%]*\])(?::[0-9]*)?[:;,.)\]]*")
 _NEEDS_QUOTES = re.compile(r"[\s\"'={}\[\]\\]")
 _ROUGH_CUT = 65_536
 """Longer texts lose their middle before anything else is done with them."""
@@ -73,7 +73,7 @@ class _Limits:
 
     def items_at(self, depth: int) -> int:
         """Items that are kept of a collection ``depth`` levels down."""
-        return max(4, self.items >> 2 * depth)
+        return max(2, self.items >> 2 * depth)
 
 
 _LIMITS = (_Limits(4_000, 64, 4), _Limits(400, 24, 3), _Limits(60, 16, 2))

@@ -22,6 +22,8 @@ from tests.cluster.local.client import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "canaryd"
+POLICY_LAG_S = 3.0
+"""The API server compiles policies anew about once a second."""
 NOT_APPLIED = {"Deployment", "PodDisruptionBudget", "Service"}
 
 
@@ -170,6 +172,27 @@ class Installation:
         raise RuntimeError(
             f"canaryd is not ready after 30 s:\n{daemon.log_path.read_text()[-3000:]}"
         )
+
+    def told(self, lines: int = 60) -> str:
+        """The last lines of the daemon that was started last, debug lines aside."""
+        logs = sorted(self.folder.glob("canaryd-*.log"))
+        text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
+        return "\n".join([x for x in text.splitlines() if '"debug"' not in x][-lines:])
+
+    @contextmanager
+    def without_policies(self) -> Iterator[None]:
+        """Break glass: the admission policies off for the length of a block."""
+        kind = "MutatingAdmissionPolicyBinding"
+        bindings = [o for o in self._applied if o["kind"] == kind]
+        assert bindings, "the chart rendered no admission policy for this cluster"
+        for binding in bindings:
+            self.cluster.kubectl("delete", kind.lower(), binding["metadata"]["name"])
+        time.sleep(POLICY_LAG_S)
+        try:
+            yield
+        finally:
+            self.cluster.apply(bindings)
+            time.sleep(POLICY_LAG_S)
 
     def remove(self) -> None:
         """Remove what belongs to the installation alone; the CRD stays for the next one."""

@@ -106,9 +106,12 @@ class Users:
         started = time.monotonic()
         timeout = aiohttp.ClientTimeout(total=self.timeout_s)
         connector = aiohttp.TCPConnector(limit=200)
-        async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers={"Host": self.host}
-        ) as session, asyncio.TaskGroup() as group:
+        async with (
+            aiohttp.ClientSession(
+                connector=connector, timeout=timeout, headers={"Host": self.host}
+            ) as session,
+            asyncio.TaskGroup() as group,
+        ):
             number = 0
             while not self._stop.is_set() and time.monotonic() - started < LONGEST_S:
                 due = started + number / self.rate

@@ -4,7 +4,7 @@ import asyncio
 
 from canaryd.core.kinds import CONFIG_MAP, REPLICA_SET, SECRET
 from tests.fakes.apiserver.store import Change, Key, Manifest, Store, Write, key_of
-from tests.fakes.controllers import KeyLoop, controller_uid
+from tests.fakes.controllers import TICK_S, KeyLoop, controller_uid
 from tests.fakes.pods import Fate, Pod, PodBook
 
 STATUS = Write(manager="kube-controller-manager", subresource="status")
@@ -45,7 +45,7 @@ class Kubelet:
         if pod.deleted_at is not None:
             # A container that never came up has nothing to drain.
             ends_at = pod.deleted_at + (self.drain_s if pod.started else 0.0)
-            if now >= ends_at:
+            if now + TICK_S >= ends_at:
                 self._pods.finish(pod)
             else:
                 self.loop.enqueue(key, ends_at - now)
@@ -53,7 +53,7 @@ class Kubelet:
             after = self.fate(pod)
             if after is None:
                 return
-            if now >= pod.created_at + after:
+            if now + TICK_S >= pod.created_at + after:
                 self._pods.start(pod)
             else:
                 self.loop.enqueue(key, pod.created_at + after - now)

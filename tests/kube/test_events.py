@@ -4,6 +4,7 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -125,7 +126,9 @@ async def test_the_name_is_the_objects_with_sixteen_digits_and_never_the_same():
         assert all(name.startswith("app.") and len("app.") + 16 == len(name) for name in names)
 
 
-@pytest.mark.parametrize("name", ["x" * 253, "x" * 235 + "-.-" + "y" * 15], ids=["long", "cut at a sign"])
+@pytest.mark.parametrize(
+    "name", ["x" * 253, "x" * 235 + "-.-" + "y" * 15], ids=["long", "cut at a sign"]
+)
 async def test_the_longest_names_make_valid_names(name):
     async with a_world() as world:
         world.emit(regarding=APP | {"name": name})
@@ -211,7 +214,7 @@ async def test_a_count_is_written_at_most_every_half_minute():
             world.emit()
             await asyncio.sleep(1)
         patches = [r.at for r in world.server.requests.writes(kind=EVENT, verb="patch")]
-        gaps = [later - earlier for earlier, later in zip(patches, patches[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(patches)]
         assert 15 <= len(patches) <= 20
         assert 30.0 <= min(gaps) + 0.01
 
@@ -233,6 +236,18 @@ async def test_what_happens_again_while_the_first_is_on_its_way_is_counted():
         await asyncio.sleep(60)
         (event,) = world.events()
         assert (2, ["create", "patch"]) == (event["series"]["count"], world.writes())
+
+
+async def test_what_happens_again_while_the_count_is_on_its_way_is_counted():
+    async with a_world() as world:
+        world.emit()
+        await a_moment()
+        world.server.faults.next(Delay(2.0), when="after", kind=EVENT, verb="patch")
+        world.emit()
+        await asyncio.sleep(31)
+        world.emit()
+        await asyncio.sleep(60)
+        assert [3] == [event["series"]["count"] for event in world.events()]
 
 
 @pytest.mark.parametrize(
@@ -309,14 +324,38 @@ async def test_an_app_that_is_fought_over_cannot_flood_the_cluster():
 
 async def test_counts_cannot_flood_it_either_and_leave_room_for_news():
     async with a_world() as world:
-        for _ in range(3600):
+        for _ in range(1200):
             for number in range(5):
                 world.emit(f"somebody wrote {number}")
             await asyncio.sleep(1)
-        assert events.BURST + 60 >= len(world.writes())
+        assert events.BURST - events.RESERVED + 20 + 5 >= len(world.writes())
         world.emit("rolled back", "RolledBack")
         await a_moment()
         assert 1 == sum(event["reason"] == "RolledBack" for event in world.events())
+
+
+async def test_a_long_silence_saves_up_no_more_than_one_burst():
+    async with a_world() as world:
+        world.emit()
+        await asyncio.sleep(80_000)
+        for number in range(100):
+            world.emit(f"note {number}")
+        await a_moment()
+        assert 1 + events.BURST == len(world.events())
+
+
+async def test_news_do_not_wait_for_counts():
+    async with a_world() as world:
+        for number in range(5):
+            world.emit(f"note {number}")
+        await a_moment()
+        world.server.faults.on(Delay(2.0), kind=EVENT, verb="patch")
+        for number in range(5):
+            world.emit(f"note {number}")
+        await asyncio.sleep(31)
+        world.emit("news")
+        await asyncio.sleep(30)
+        assert ["create"] * 5 + ["patch", "create"] + ["patch"] * 4 == world.writes()
 
 
 async def test_one_noisy_object_does_not_silence_another():
@@ -363,6 +402,45 @@ async def test_growth_of_a_forgotten_series_is_counted_as_dropped(monkeypatch):
         world.emit("second")
         await asyncio.sleep(60)
         assert (2, 2) == (sum(world.dropped), len(world.events()))
+
+
+async def test_what_was_used_least_recently_is_forgotten_first(monkeypatch):
+    monkeypatch.setattr(events, "REMEMBERED", 2)
+    async with a_world() as world:
+        for note in ("first", "second", "first", "third", "first"):
+            world.emit(note)
+            await a_moment()
+        await asyncio.sleep(60)
+        assert {"first": 3, "second": 1, "third": 1} == {
+            e["note"]: (e.get("series") or {"count": 1})["count"] for e in world.events()
+        }
+
+
+async def test_an_object_that_is_in_use_keeps_its_empty_bucket(monkeypatch):
+    monkeypatch.setattr(events, "REMEMBERED", 2)
+    async with a_world() as world:
+        for number in range(events.BURST):
+            world.emit(f"note {number}")
+            await a_moment()
+        world.emit(regarding=APP | {"uid": "b"})
+        world.emit("one too many")
+        world.emit(regarding=APP | {"uid": "c"})
+        world.emit("two too many")
+        await a_moment()
+        assert 2 == len(world.dropped)
+
+
+async def test_a_count_that_could_not_be_written_for_too_long_is_dropped_for_a_new_event():
+    async with a_world() as world:
+        for number in range(events.BURST):
+            world.emit(f"note {number}")
+        await a_moment()
+        world.emit("note 0")
+        await asyncio.sleep(601)
+        world.emit("note 0")
+        await a_moment()
+        assert 2 == sum(event["note"] == "note 0" for event in world.events())
+        assert [1] == world.dropped
 
 
 async def test_emit_without_a_writer_neither_blocks_nor_grows_without_end(monkeypatch):
@@ -435,9 +513,7 @@ async def test_a_defect_in_sending_loses_one_event_and_not_the_writer(caplog):
 
     async with FakeApiServer() as server:
         api, dropped = Broken(), []
-        recorder = EventRecorder(
-            api, identity="p", clock=server.clock, on_dropped=dropped.append
-        )  # type: ignore[arg-type]
+        recorder = EventRecorder(api, identity="p", clock=server.clock, on_dropped=dropped.append)  # type: ignore[arg-type]
         task = asyncio.create_task(recorder.run())
         recorder.emit(APP, "Reason", "first")
         recorder.emit(APP, "Reason", "second")

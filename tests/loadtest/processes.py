@@ -17,6 +17,11 @@ def is_alive(pid: int) -> bool:
     return bool(fields) and fields[0] not in "ZX"
 
 
+def read(pid: int, name: str) -> str:
+    """What the kernel tells about a process in one of its files."""
+    return Path(f"/proc/{pid}/{name}").read_text()
+
+
 def children_of(pid: int) -> set[int]:
     return {
         int(entry.name)
@@ -46,5 +51,5 @@ async def gone(pid: int, *, within_s: float = 5.0) -> bool:
 def _stat(pid: int) -> list[str]:
     """State, parent and so on: what follows the name, which may hold anything."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return read(pid, "stat").rpartition(")")[2].split()
     return []

@@ -65,7 +65,7 @@ async def serving(target: Target | None = None) -> AsyncIterator[Target]:
 
 
 @asynccontextmanager
-async def raw_server(answer: bytes, *, hangs: bool = False) -> AsyncIterator[str]:
+async def raw_server(answer: bytes, *, hangs: bool = False, port: int = 0) -> AsyncIterator[str]:
     """A server that reads the head of a request, answers these bytes and closes, or never closes."""
     handlers: set[asyncio.Task[None]] = set()
 
@@ -82,7 +82,7 @@ async def raw_server(answer: bytes, *, hangs: bool = False) -> AsyncIterator[str
         finally:
             writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", port)
     host, port = server.sockets[0].getsockname()
     try:
         yield f"http://{host}:{port}"

@@ -321,3 +321,15 @@ async def test_a_cancelled_test_closes_its_connections():
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.sleep(0.1)
         assert (10, 0) == (target.most_open, target.open)
+
+
+async def test_the_schedule_begins_when_the_address_accepts_connections():
+    async with nobody() as address:
+        pass
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    test = asyncio.ensure_future(load(address, a_test(rate=20, duration_s=1)))
+    await asyncio.sleep(1.2)
+    async with raw_server(answer, port=int(address.rpartition(":")[2])):
+        report = await test
+
+    assert {Outcome.SUCCESS: 20} == report.outcomes

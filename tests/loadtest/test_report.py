@@ -69,19 +69,25 @@ def test_what_could_not_be_sent_to_a_slow_target_counts_against_it():
         ({"late": 10, "worst_lag_s": 2.0}, ""),
         (
             {"late": 11, "worst_lag_s": 2.0},
-            "the generator could not keep the rate of 10/s: 11 of 1,000 requests began more than "
-            "50 ms late, the worst 2 s; give canaryd more processor time, or lower the rate",
+            (
+                "the generator could not keep the rate of 10/s: 11 of 1,000 requests began more than "
+                "50 ms late, the worst 2 s; give canaryd more processor time, or lower the rate"
+            ),
         ),
         ({"last_lag_s": 1.0}, ""),
         (
             {"last_lag_s": 1.1},
-            "the generator could not keep the rate of 10/s: it ended 1.1 s behind its schedule of "
-            "100 s; give canaryd more processor time, or lower the rate",
+            (
+                "the generator could not keep the rate of 10/s: it ended 1.1 s behind its schedule of "
+                "100 s; give canaryd more processor time, or lower the rate"
+            ),
         ),
         (
             {"outcomes": {Outcome.SUCCESS: 999, Outcome.OWN_LIMIT: 1}},
-            "the generator ran out of files or ports of its own at 1 of 1,000 requests; "
-            "lower the rate or the concurrency",
+            (
+                "the generator ran out of files or ports of its own at 1 of 1,000 requests; "
+                "lower the rate or the concurrency"
+            ),
         ),
         ({"outcomes": {Outcome.UNSENT: 1000}, "sent": 0}, ""),
     ],

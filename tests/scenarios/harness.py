@@ -5,15 +5,17 @@ Only the world is fake (API server, controllers, pods, data plane, metrics); the
 """
 
 import asyncio
+import inspect
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 from canaryd.app import Options, Outside, assemble
 from canaryd.core.decision import Decision
-from canaryd.core.kinds import CANARY, DEPLOYMENT, INGRESS, SERVICE
+from canaryd.core.kinds import CANARY, DEPLOYMENT, INGRESS, SERVICE, Kind
 from canaryd.core.model import (
     Absent,
     Counts,
@@ -26,30 +28,44 @@ from canaryd.core.model import (
     Missing,
     TrafficIdentity,
 )
+from canaryd.core.names import DEPLOYMENT_REVISION
 from canaryd.kube.client import KubeClient
 from canaryd.kube.kubeconfig import Connection
+from canaryd.ports.metric_provider import MetricProvider
 from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.apiserver.faults import Moment
+from tests.fakes.apiserver.requests import Request
 from tests.fakes.clock import VirtualClock
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.controllers import TICK_S
+from tests.fakes.routes import DataPlaneKind
+from tests.fakes.traffic import Client, DataPlane, Sent
 
 NAMESPACE = "shop"
 HOST = "app.test"
+RESTART_S = 1.0
+"""How long a dead daemon is away."""
+LOOK_S = 0.5
+"""How often a claim that no change of the cluster answers for is looked at."""
 
 
 @dataclass
 class FakeSource:
-    """A metric source that knows which images are bad."""
+    """A metric source that knows which images are bad; it answers after ``delay_s``."""
 
     cluster: FakeCluster
     bad_images: set[str] = field(default_factory=set)
     down: bool = False
     absent: Absent | None = None
+    """What the source says in place of counts, as with no traffic."""
     asked: int = 0
+    delay_s: float = 0.0
 
     async def ask(
         self, check: MetricCheck, identity: TrafficIdentity, *, since: float
     ) -> MetricAnswer:
         self.asked += 1
+        await asyncio.sleep(self.delay_s)
         if self.down:
             return MetricAnswer(
                 check=check.name, absent=Absent(Missing.SOURCE_UNAVAILABLE, "connection refused")
@@ -69,6 +85,10 @@ class FakeHooks:
     hanging: set[str] = field(default_factory=set)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
+    def called(self, name: str) -> int:
+        """How often a hook was called."""
+        return sum(called == name for called, _ in self.calls)
+
     async def call(self, hook: HookSpec, payload: Any, *, namespace: str) -> HookAnswer:
         self.calls.append((hook.name, dict(payload)))
         if hook.name in self.hanging:
@@ -83,11 +103,14 @@ class FakeLoadTester:
     """Load tests that take their time; tells which are under way."""
 
     running: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
+    aimed_at: set[str] = field(default_factory=set)
     started: int = 0
     cancelled: int = 0
 
     async def run(self, test: LoadTestSpec, *, base_url: str, host: str) -> LoadTestAnswer:
         self.running.add(test.name)
+        self.aimed_at.add(base_url)
         self.started += 1
         try:
             await asyncio.sleep(test.duration_s)
@@ -96,8 +119,9 @@ class FakeLoadTester:
             raise
         finally:
             self.running.discard(test.name)
+        failed = 50 if test.name in self.failing else 0
         return LoadTestAnswer(
-            test=test.name, sent=100, failed=0, asked_rate=test.rate, achieved_rate=test.rate
+            test=test.name, sent=100, failed=failed, asked_rate=test.rate, achieved_rate=test.rate
         )
 
 
@@ -132,8 +156,12 @@ class Memory:
     def exception(self, event: str, **values: Any) -> None:
         self.defects.append((event, values | {"traceback": traceback.format_exc()}))
 
-    def reasons(self, kind: str = "Deployment") -> list[str]:
-        return [reason for k, _, reason, _ in self.events if k == kind]
+    def reasons(self, kind: str = "Deployment", name: str = "app") -> list[str]:
+        return [reason for k, n, reason, _ in self.events if (k, n) == (kind, name)]
+
+    def notes(self, reason: str) -> list[str]:
+        """Texts of the Events on Deployments for this reason."""
+        return [note for k, _, r, note in self.events if (k, r) == ("Deployment", reason)]
 
 
 @dataclass
@@ -142,14 +170,18 @@ class Story:
 
     server: FakeApiServer
     cluster: FakeCluster
+    plane: DataPlane
     clock: VirtualClock
     source: FakeSource
     hooks: FakeHooks
     loads: FakeLoadTester
     memory: Memory
     options: Options
-    _daemon: asyncio.Task[None] | None = None
+    metrics: MetricProvider
+    """Where the daemon asks: ``source``, unless the story brings a provider of its own."""
     client: KubeClient | None = None
+    _daemon: asyncio.Task[None] | None = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     # --- the daemon ---------------------------------------------------------------------------------------------------
 
@@ -157,7 +189,7 @@ class Story:
         """Start the daemon."""
         self.client = self._client(lambda manifest: controller.watches.observe(manifest))  # noqa: PLW0108 - made below
         outside = Outside(
-            metrics=self.source,
+            metrics=self.metrics,
             hooks=self.hooks,
             load_tester=self.loads,
             recorder=self.memory,
@@ -183,6 +215,34 @@ class Story:
     async def restart(self) -> None:
         await self.kill()
         await self.start()
+
+    @asynccontextmanager
+    async def dying(self, write: int, when: Moment) -> AsyncIterator[asyncio.Event]:
+        """Kill the daemon at its n-th write from now (see ``FakeApiServer.crash_at``) and start another.
+
+        Yields an event that says whether it came to that write. Leaving the block waits until the next daemon runs.
+        """
+        died = asyncio.Event()
+
+        def die() -> None:
+            assert self._daemon is not None
+            self._daemon.cancel()
+            died.set()
+
+        async def revive() -> None:
+            await died.wait()
+            await self.kill()
+            await asyncio.sleep(RESTART_S)
+            self.server.heal()
+            await self.start()
+
+        self.server.crash_at(write, when, die)
+        async with asyncio.TaskGroup() as group:
+            nurse = group.create_task(revive())
+            yield died
+            if not died.is_set():
+                self.server.faults.write_hooks.clear()
+                nurse.cancel()
 
     # --- the user -----------------------------------------------------------------------------------------------------
 
@@ -212,6 +272,17 @@ class Story:
         self.server.put(service(name, labels))
         self.server.put(ingress(name, host))
 
+    def users(self, rate: float = 50.0, host: str = HOST) -> Client:
+        """Users of an app, sending at a constant rate from now on."""
+        return self.plane.client(host, rate=rate)
+
+    async def enrol(self, name: str = "app", **deployed: Any) -> None:
+        """Deploy an app with the usual plan, or what ``deployed`` says, and wait until it is enrolled and idle."""
+        self.deploy(name, **{"annotations": plan()} | deployed)
+        await self.until_phase("Initialized", name)
+        if self.replicas(name) == 0:
+            await self.until_idle(name)
+
     def set_image(self, image: str, name: str = "app") -> None:
         def change(d: dict[str, Any]) -> None:
             d["spec"]["template"]["spec"]["containers"][0]["image"] = image
@@ -225,33 +296,55 @@ class Story:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
+    def stored(self, kind: Kind, name: str = "app") -> dict[str, Any]:
+        """An object as it is stored, empty when there is none; never to be changed."""
+        return self.server.store.get(kind, (NAMESPACE, name)) or {}
+
+    def exists(self, kind: Kind, name: str) -> bool:
+        return bool(self.stored(kind, name))
+
     def status(self, name: str = "app") -> dict[str, Any]:
-        found = self.server.find(CANARY, NAMESPACE, name)
-        return (found or {}).get("status") or {}
+        return self.stored(CANARY, name).get("status") or {}
 
     def phase(self, name: str = "app") -> str:
         return str(self.status(name).get("phase", ""))
 
+    def message(self, name: str = "app") -> str:
+        return str(self.status(name).get("message", ""))
+
+    def results(self, name: str = "app") -> list[str]:
+        """How the runs of an app ended, oldest first."""
+        return [entry["result"] for entry in self.status(name).get("history") or ()]
+
     def weight(self, name: str = "app") -> int | None:
-        found = self.server.find(INGRESS, NAMESPACE, f"{name}-canary")
-        return (
-            int(found["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"])
-            if found
-            else None
-        )
+        annotations = self.stored(INGRESS, f"{name}-canary").get("metadata", {}).get("annotations")
+        weight = (annotations or {}).get("nginx.ingress.kubernetes.io/canary-weight")
+        return None if weight is None else int(weight)
 
     def replicas(self, name: str = "app") -> int:
-        return int(self.server.object(DEPLOYMENT, NAMESPACE, name)["spec"]["replicas"])
+        return int(self.stored(DEPLOYMENT, name)["spec"]["replicas"])
+
+    def template(self, name: str = "app-primary") -> dict[str, Any]:
+        return dict(self.stored(DEPLOYMENT, name)["spec"]["template"])
 
     def image(self, name: str = "app-primary") -> str:
-        return str(
-            self.server.object(DEPLOYMENT, NAMESPACE, name)["spec"]["template"]["spec"][
-                "containers"
-            ][0]["image"]
-        )
+        return str(self.template(name)["spec"]["containers"][0]["image"])
+
+    def rolled(self, name: str = "app-primary") -> int:
+        """How many templates a Deployment has had: its newest revision."""
+        annotations = self.stored(DEPLOYMENT, name)["metadata"].get("annotations") or {}
+        return int(annotations.get(DEPLOYMENT_REVISION, 0))
 
     def selector(self, name: str = "app") -> dict[str, str]:
-        return dict(self.server.object(SERVICE, NAMESPACE, name)["spec"]["selector"])
+        return dict(self.stored(SERVICE, name)["spec"]["selector"])
+
+    def lost(self, since: float = 0.0) -> list[Sent]:
+        """Requests of users that nobody answered, from ``since`` (of the loop's time) on."""
+        return self.plane.lost(since=since)
+
+    def writes(self) -> list[Request]:
+        """What the daemon wrote since the request log was cleared, Events aside."""
+        return self.server.requests.writes()
 
     def condition(self, kind: str, name: str = "app") -> tuple[str, str]:
         for condition in self.status(name).get("conditions") or ():
@@ -266,16 +359,41 @@ class Story:
         loop = asyncio.get_running_loop()
         started = loop.time()
         while not claim():
-            if loop.time() - started > seconds:
-                last = [f"{d.reason}: {d.message}" for _, d in self.memory.looks[-5:]]
-                raise AssertionError(
-                    f"not within {seconds} s: {what}; phase {self.phase()}, weight {self.weight()}, last {last}, defects {self.memory.defects[-2:]}"
-                )
-            await asyncio.sleep(0.1)
+            left = started + seconds - loop.time()
+            if left <= TICK_S:
+                raise AssertionError(f"not within {seconds} s: {what}; {self.account()}")
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(min(LOOK_S, left)):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
         return loop.time() - started
+
+    def account(self) -> str:
+        """Where things stand, for a story that went wrong."""
+        last = [f"{d.reason}: {d.message}" for _, d in self.memory.looks[-5:]]
+        where = f"phase {self.phase()}, weight {self.weight()}"
+        return f"{where}, last {last}, defects {self.memory.defects[-2:]}"
 
     async def until_phase(self, phase: str, name: str = "app", seconds: float = 300.0) -> float:
         return await self.until(lambda: self.phase(name) == phase, f"{name} {phase}", seconds)
+
+    async def until_idle(self, name: str = "app", seconds: float = 60.0) -> float:
+        """Wait until the target has no pods but those that drain."""
+        return await self.until(
+            lambda: (
+                self.replicas(name) == 0
+                and all(pod.deleted_at is not None for pod in self.cluster.pods(NAMESPACE, name))
+            ),
+            f"{name} idle",
+            seconds,
+        )
+
+    async def until_event(self, reason: str, name: str = "app", seconds: float = 120.0) -> float:
+        return await self.until(
+            lambda: reason in self.memory.reasons(name=name), f"Event {reason}", seconds
+        )
 
     async def until_weight(self, weight: int, name: str = "app", seconds: float = 120.0) -> float:
         return await self.until(
@@ -301,26 +419,63 @@ def plan(**changes: str | None) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def story(options: Options | None = None) -> AsyncIterator[Story]:
-    """A cluster with a running daemon."""
-    async with FakeApiServer(clock=VirtualClock()) as server, FakeCluster(server) as cluster:
+async def story(
+    options: Options | None = None,
+    *,
+    metrics: MetricProvider | None = None,
+    kind: DataPlaneKind = DataPlaneKind.TRAEFIK,
+    always_late: bool = False,
+) -> AsyncIterator[Story]:
+    """A cluster with a data plane and a running daemon.
+
+    Args:
+        options: of the daemon.
+        metrics: a provider in place of the source that knows bad images.
+        kind: which data plane.
+        always_late: it takes every change in as late as it can.
+    """
+    async with (
+        FakeApiServer(clock=VirtualClock()) as server,
+        FakeCluster(server) as cluster,
+        DataPlane(cluster, kind=kind, always_late=always_late) as plane,
+    ):
         server.ensure_namespace(NAMESPACE)
+        source = FakeSource(cluster)
         told = Story(
             server,
             cluster,
+            plane,
             VirtualClock(),
-            FakeSource(cluster),
+            source,
             FakeHooks(),
             FakeLoadTester(),
             Memory(),
             options or Options(workers=4),
+            metrics or source,
         )
+        server.store.subscribe(lambda _: told._changed.set())
         await told.start()
         try:
             yield told
         finally:
             await told.kill()
         assert told.memory.defects == []
+
+
+def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Tell a test in a story of its own, which is its first argument.
+
+    Not a fixture: time is virtual in tests alone, and what a fixture started would live on real time.
+    """
+
+    @wraps(test)
+    async def tell(**fixtures: Any) -> None:
+        async with story() as told:
+            await test(told, **fixtures)
+
+    others = list(inspect.signature(test).parameters.values())[1:]
+    tell.__signature__ = inspect.Signature(others)
+    return tell
 
 
 def deployment(

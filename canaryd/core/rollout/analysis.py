@@ -26,8 +26,10 @@ from canaryd.core.reasons import Reason
 from canaryd.core.rollout import promotion
 from canaryd.core.rollout.facts import (
     acts,
+    app_of,
     canary_is_ready,
     canary_serves,
+    canary_service_name,
     enter,
     primary_has_capacity,
     run_of,
@@ -133,7 +135,9 @@ def await_canary(snap: Snapshot, now: float) -> Decision | None:
         return acts(Reason.CANARY_NOT_READY, "scaling the canary up", *scale_up(snap))
     if snap.pods and canary_is_ready(snap):
         return None
-    message = f"waiting for canary pods: {target.ready}/{target.replicas} ready"
+    # Of the analysed revision: a target that kept its old pods has ready ones all the time.
+    ready = f"{len(snap.ready(canary_service_name(app_of(snap))))}/{target.replicas}"
+    message = f"waiting for canary pods: {ready} ready"
     limit = spec_of(snap).progress_deadline_s
     waited = now - run.pods_wanted_at
     if target.is_observed and target.deadline_exceeded and waited > 1:
@@ -143,7 +147,7 @@ def await_canary(snap: Snapshot, now: float) -> Decision | None:
             snap,
             now,
             Reason.PROGRESS_DEADLINE_EXCEEDED,
-            f"{target.ready}/{target.replicas} canary pods ready after progress-deadline"
+            f"{ready} canary pods ready after progress-deadline"
             f" ({limit:.0f} s) {target.failing}".strip(),
         )
     return waits(snap, Reason.CANARY_NOT_READY, message, after=limit - waited + 0.05)

@@ -97,13 +97,11 @@ def wanted_primary_revision(state: RolloutState) -> str:
 
 
 def primary_replicas(snap: Snapshot) -> int:
-    """Replicas to apply: what the primary has when an autoscaler may have moved it,
-    else what the app is to have.
+    """Replicas to apply: what the primary has, by an autoscaler or by hand, since an apply must not
+    shrink what serves users; what the app is to have when there is no primary.
     """
-    state = state_of(snap)
-    if snap.primary is not None and app_of(snap).autoscaler is not None:
-        return max(1, snap.primary.replicas)
-    return max(1, state.replicas)
+    has = snap.primary.replicas if snap.primary is not None else 0
+    return has or max(1, state_of(snap).replicas)
 
 
 def apply_primary(snap: Snapshot, revision: str) -> ApplyPrimary:
@@ -154,6 +152,12 @@ def canary_is_ready(snap: Snapshot) -> bool:
 def applied_weight(snap: Snapshot) -> int:
     """Percent of traffic the routing objects send to the canary now."""
     return snap.route.weight or 0
+
+
+def routes_as_decided(snap: Snapshot) -> bool:
+    """Whether the routing objects say what was decided before this look."""
+    run = snap.state.run if snap.state else None
+    return snap.route.in_sync and snap.route.weight == (run.weight if run else 0)
 
 
 def apex_points_at_primary(snap: Snapshot) -> bool:

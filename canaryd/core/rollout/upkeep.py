@@ -38,6 +38,7 @@ from canaryd.core.rollout.facts import (
     parks,
     point_apex_at_primary,
     primary_serves,
+    routes_as_decided,
     spec_of,
     state_of,
     target_of,
@@ -47,10 +48,13 @@ from canaryd.core.rollout.facts import (
 )
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
+from canaryd.core.status import StatusInput, claims
 from canaryd.core.views import JsonDict
 
 DRIFT_WINDOW_S = 600.0
 DRIFT_LIMIT = 10
+HEALTH = frozenset({"PrimaryReady", "CanaryReady", "TrafficRouted"})
+"""Conditions that change without a decision of ours."""
 
 
 def primary_lost(snap: Snapshot, now: float) -> Decision | None:
@@ -123,7 +127,7 @@ def services_lost(snap: Snapshot, now: float) -> Decision | None:
     if not missing:
         return None
     listed = ", ".join(m["metadata"]["name"] for m in missing)
-    return acts(Reason.IDLE, f"writing Service {listed}", *(Apply(m) for m in missing))
+    return acts(Reason.SERVICE_WRITTEN, f"writing Service {listed}", *(Apply(m) for m in missing))
 
 
 def satellites_changed(snap: Snapshot, now: float) -> Decision | None:
@@ -144,7 +148,7 @@ def apex_drift(snap: Snapshot, now: float) -> Decision | None:
     if apex_points_at_primary(snap) or not primary_serves(snap):
         return None
     apex = app_of(snap).apex
-    cost = "" if target_of(snap).ready else "; until then its users got no answer"
+    cost = "" if target_of(snap).ready else "; until then its users may have got no answer"
     return _repair(
         snap,
         now,
@@ -185,7 +189,8 @@ def idle_target(snap: Snapshot, now: float) -> Decision | None:
     if state.phase is Phase.FAILED:
         hold = max(hold, spec_of(snap).keep_failed_s)
     left = state.settled_at + hold - now
-    if applied_weight(snap) or (left > 0 and state.phase is Phase.FAILED):
+    # Also after a revert: the data plane may still send users to the canary's pods.
+    if applied_weight(snap) or left > 0:
         return waits(
             snap,
             Reason.DRAINING,
@@ -209,6 +214,31 @@ def idle_target(snap: Snapshot, now: float) -> Decision | None:
     if state.phase is not Phase.FAILED:
         actions.append(Emit(Reason.REPLICAS_DRIFT, message))
     return acts(Reason.REPLICAS_DRIFT, message, ScaleTarget(0), *actions)
+
+
+def health_changed(snap: Snapshot, now: float) -> Decision | None:
+    """The conditions about pods and routes follow them while nothing else is written."""
+    state, canary = state_of(snap), snap.canary
+    if canary is None:
+        return None
+    given = StatusInput(
+        state,
+        spec_of(snap),
+        target_of(snap),
+        0,
+        "",
+        primary=snap.primary,
+        is_routed=routes_as_decided(snap),
+    )
+    said = {str(c.get("type")): c.get("status") for c in canary.status.get("conditions") or ()}
+    changed = [
+        f"{kind} is {status}"
+        for kind, (status, _, _) in claims(given).items()
+        if kind in HEALTH and said.get(kind) != status
+    ]
+    if not changed:
+        return None
+    return acts(Reason.HEALTH_CHANGED, ", ".join(changed), SaveState(state))
 
 
 def primary_scale(snap: Snapshot, now: float) -> Decision | None:

@@ -16,25 +16,25 @@ class ClusterError(Exception):
     """Anything that keeps the cluster from being used."""
 
 
-class PrerequisiteMissing(ClusterError):  # noqa: N818 - says what is so, as in the tree above
+class PrerequisiteMissing(ClusterError):
     """The machine lacks something that cannot be installed from here."""
 
 
-class BuildFailed(ClusterError):  # noqa: N818
+class BuildFailed(ClusterError):
     """A program did not compile."""
 
 
-class ProcessFailed(ClusterError):  # noqa: N818
+class ProcessFailed(ClusterError):
     """A program of the cluster ended, or did not get ready in its time."""
 
 
-class WaitedTooLong(ClusterError):  # noqa: N818
+class WaitedTooLong(ClusterError):
     """A condition did not come true in its time."""
 
 
-class CommandFailed(ClusterError):  # noqa: N818
+class CommandFailed(ClusterError):
     """A command line tool ended with an error."""
 
 
-class NotSupported(ClusterError):  # noqa: N818
+class NotSupported(ClusterError):
     """The cluster at hand cannot do this, a local one can."""

@@ -1,23 +1,15 @@
-"""The cluster of the session, and the rule that its tests run only when asked for by name."""
+"""The cluster of the session, built or found when the first test asks for it, or the run fails.
+
+One cluster for the whole run, whichever folder asks: ``tests/conftest.py`` imports these.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import figures
 from tests.cluster.daemon import Daemon, Installation, chart_values
 from tests.cluster.local.client import Cluster
 from tests.cluster.local.find import provide_cluster
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the cluster's tests out of a plain `pytest`: the first run builds for minutes."""
-    if "cluster" in config.option.markexpr:
-        return
-    left_out = pytest.mark.skip(reason="needs the real cluster; run with -m cluster")
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(left_out)
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +45,3 @@ def daemon(installation: Installation) -> Iterator[Daemon]:
     running = installation.start()
     yield running
     running.stop()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was measured."""
-    if figures.FIGURES:
-        terminalreporter.write_sep("=", "figures measured on the real cluster")
-        terminalreporter.write_line(figures.table())

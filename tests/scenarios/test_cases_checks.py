@@ -1,0 +1,351 @@
+"""What is measured and what is not: cases X5 to X7, X16, X23 and X26.
+
+Unknown is never a pass and never a failure; a canary without ready pods has no users a second later;
+nothing outside the cluster can delay a rollout that does not wait for it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from canaryd.core.kinds import DEPLOYMENT, SERVICE
+from canaryd.core.model import Absent, Missing
+from canaryd.metrics.builtin_queries import Dialect
+from canaryd.metrics.prometheus import PrometheusProvider
+from canaryd.metrics.registry import MetricSources
+from tests.fakes.clock import EPOCH, VirtualClock
+from tests.fakes.http import LoopbackHttp
+from tests.fakes.prometheus import DOWN, HANGS, FakePrometheus, vector
+from tests.fakes.traffic import by_version, failing, slow
+from tests.scenarios.harness import NAMESPACE, Story, plan, scenario, story
+
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
+
+QUERY = 'sum(rate(errors_total{app="app"}[1m]))'
+
+
+@asynccontextmanager
+async def measured_story() -> AsyncIterator[tuple[Story, FakePrometheus]]:
+    """A story whose metrics are what a Prometheus scraped from the data plane, read by the provider that ships."""
+    clock = VirtualClock()
+    async with FakePrometheus(clock=clock) as prometheus, LoopbackHttp() as http:
+        provider = PrometheusProvider(
+            "default", prometheus.url, http=http, clock=clock, dialect=Dialect.TRAEFIK
+        )
+        async with story(metrics=MetricSources({"default": provider})) as told:
+            prometheus.watch(told.plane)
+            yield told, prometheus
+
+
+# --- pods that are not ready ------------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_X5_when_every_canary_pod_breaks_at_half_the_traffic_the_weight_is_zero_within_seconds(
+    told: Story,
+):
+    await told.enrol(annotations=plan(interval="60s"))
+    told.set_image("app:2")
+    await told.until_weight(50)
+    users = told.users()
+    await asyncio.sleep(10)
+    broken = asyncio.get_running_loop().time()
+    told.cluster.break_pods("app")
+    took = await told.until_weight(0)
+
+    assert took < 1
+    await told.until_event("CanaryLost", seconds=1)
+    await asyncio.sleep(10)
+    told.plane.stop(users)
+    # Half of those who came until the data plane took the weight in.
+    limit = users.rate / 2 * (took + told.plane.throttle_s + 0.2)
+    assert len(told.lost()) <= limit
+    assert [] == told.lost(since=broken + took + told.plane.throttle_s + 0.2)
+
+
+@scenario
+async def test_X5_a_canary_that_comes_back_starts_again_at_the_first_weight(told: Story):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(50)
+    told.cluster.break_pods("app")
+    await told.until_weight(0, seconds=1)
+    await asyncio.sleep(5)
+    assert "Progressing" == told.phase()
+    assert 1 == told.status()["failedChecks"]
+    told.cluster.heal_pods()
+
+    await told.until_weight(20)
+    await told.until_weight(50)
+    await told.until_phase("Succeeded")
+
+
+@scenario
+async def test_X5_one_unready_pod_of_two_keeps_the_run_where_it_is_judged(told: Story):
+    await told.enrol()
+    told.users()
+    told.set_image("app:2")
+    await told.until_weight(20)
+    [first, _] = [p for p in told.cluster.pods(NAMESPACE, "app") if p.ready]
+    told.cluster.break_pods(lambda pod: pod is first)
+    await asyncio.sleep(5)
+
+    assert 20 == told.weight()
+    assert [] == told.lost()
+
+
+@scenario
+async def test_X5_a_canary_scaled_away_at_weight_loses_its_users_first(told: Story):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(50)
+    told.users()
+    told.server.patch(DEPLOYMENT, NAMESPACE, "app", {"spec": {"replicas": 0}})
+
+    assert await told.until_weight(0) < 1
+    await told.until_weight(20)
+    await told.until_phase("Succeeded")
+
+
+@scenario
+async def test_a_primary_that_is_not_ready_holds_the_weight_and_promotes_nothing(told: Story):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(50)
+    told.cluster.break_pods("app-primary")
+    await asyncio.sleep(40)
+
+    assert "Progressing" == told.phase()
+    assert ("True", "PrimaryNotReady") == told.condition("Reconciling")
+    assert "app:1" == told.image()
+    told.cluster.heal_pods()
+    await told.until_phase("Succeeded")
+
+
+# --- no data ----------------------------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_X6_a_metric_source_that_is_down_for_five_minutes_pauses_the_run_and_fails_nothing(
+    told: Story,
+):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(20)
+    told.source.down = True
+    for _ in range(10):
+        await asyncio.sleep(30)
+        assert 20 == told.weight()
+        assert 0 == told.status()["failedChecks"]
+
+    assert "Progressing" == told.phase()
+    assert ("True", "AdvancementHeld") == told.condition("Reconciling")
+    assert "connection refused" in told.message()
+    assert "of 1800 s" in told.message()
+    assert 1 == told.memory.reasons().count("AdvancementHeld")
+    told.source.down = False
+    await told.until_weight(50, seconds=15)
+    await told.until_phase("Succeeded")
+    assert ["Succeeded"] == told.results()
+
+
+@scenario
+async def test_X6_a_daemon_that_restarts_in_the_outage_goes_on_counting_it(told: Story):
+    await told.enrol(annotations=plan(inconclusive_deadline="2m"))
+    told.set_image("app:2")
+    await told.until_weight(20)
+    told.source.down = True
+    await asyncio.sleep(90)
+    await told.restart()
+
+    took = await told.until_phase("Failed")
+    assert 20 < took < 50
+    assert "inconclusive-deadline" in told.message()
+
+
+@scenario
+async def test_X7_an_idle_app_waits_says_why_and_goes_on_when_users_come(told: Story):
+    told.source.absent = Absent(Missing.NO_TRAFFIC)
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(20)
+    await asyncio.sleep(120)
+
+    assert 20 == told.weight()
+    assert 0 == told.status()["failedChecks"]
+    assert "no traffic" in told.message().lower() or "no requests" in told.message().lower()
+    [metric] = told.status()["metrics"]
+    assert ("Inconclusive", "NoTraffic") == (metric["verdict"], metric["reason"])
+    told.source.absent = None
+    await told.until_phase("Succeeded")
+
+
+@scenario
+async def test_X7_an_idle_app_is_given_up_when_the_time_it_may_wait_is_over(told: Story):
+    told.source.absent = Absent(Missing.NO_TRAFFIC)
+    await told.enrol(annotations=plan(inconclusive_deadline="1m"))
+    told.set_image("app:2")
+    took = await told.until_phase("Failed")
+
+    assert 60 < took < 100
+    assert "inconclusive-deadline" in told.message()
+    assert "app:1" == told.image()
+
+
+@scenario
+async def test_X7_no_data_is_a_failure_for_those_who_want_it_so(told: Story):
+    told.source.absent = Absent(Missing.NO_TRAFFIC)
+    await told.enrol(annotations=plan(**{"metric.success-rate.no-data": "fail"}))
+    told.set_image("app:2")
+    await told.until_phase("Failed", seconds=40)
+
+    assert "MetricFailed" in told.memory.reasons()
+
+
+@scenario
+async def test_X7_an_idle_app_can_be_judged_by_its_load_test_alone(told: Story):
+    test = {"metric.success-rate": None, "load-test.smoke": "GET / rate=20 for=8s"}
+    await told.enrol(annotations=plan(**test))
+    told.set_image("app:2")
+    await told.until_phase("Succeeded")
+
+    assert 0 == told.source.asked
+    assert 2 == told.loads.started
+    told.loads.failing.add("smoke")
+    told.set_image("app:3")
+    await told.until_phase("Failed")
+
+
+# --- a real Prometheus provider ---------------------------------------------------------------------------------------
+
+
+async def test_X26_a_query_that_returns_two_series_is_never_a_pass():
+    async with measured_story() as (told, prometheus):
+        check = {"metric.errors": "<= 1", "metric.errors.query": QUERY}
+        prometheus.canned[QUERY] = vector(0.0, 0.0, at=told.clock.now())
+        await told.enrol(annotations=plan(**{"metric.success-rate": None, **check}))
+        told.users()
+        told.set_image("app:2")
+        await told.until_weight(20)
+        await asyncio.sleep(120)
+
+        assert 20 == told.weight()
+        assert 0 == told.status()["failedChecks"]
+        [metric] = told.status()["metrics"]
+        assert ("Inconclusive", "SeveralSeries") == (metric["verdict"], metric["reason"])
+        prometheus.canned[QUERY] = vector(0.0, at=told.clock.now())
+        await told.until_phase("Succeeded")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (vector(), "NoSeries"),
+        (vector("NaN", at=EPOCH), "NotANumber"),
+        (vector("+Inf", at=EPOCH), "NotANumber"),
+        (DOWN, "SourceUnavailable"),
+        (HANGS, "SourceUnavailable"),
+    ],
+    ids=["nothing", "NaN", "infinity", "down", "hanging"],
+)
+async def test_X26_an_answer_that_is_no_number_holds(answer, reason):
+    async with measured_story() as (told, prometheus):
+        check = {"metric.errors": "<= 1", "metric.errors.query": QUERY}
+        prometheus.canned[QUERY] = answer
+        await told.enrol(annotations=plan(**{"metric.success-rate": None, **check}))
+        told.set_image("app:2")
+        await told.until_weight(20)
+        await asyncio.sleep(60)
+
+        assert 20 == told.weight()
+        assert 0 == told.status()["failedChecks"]
+        [metric] = told.status()["metrics"]
+        assert ("Inconclusive", reason) == (metric["verdict"], metric["reason"])
+
+
+async def test_a_release_judged_by_what_its_users_got_is_promoted_or_rolled_back():
+    async with measured_story() as (told, _):
+        checks = {"metric.latency-p99": "<= 500ms"}
+        await told.enrol(annotations=plan(**checks, min_requests="20"))
+        told.users()
+        told.plane.app = by_version(
+            {"app:errors": failing(30.0), "app:slow": slow(2.0, percent=5.0)}
+        )
+        told.set_image("app:2")
+        await told.until_phase("Succeeded")
+        told.set_image("app:errors")
+        await told.until_phase("Failed")
+        assert "success-rate 70 is below 99 (30 errors of 100 requests" in told.message()
+        told.set_image("app:slow")
+        await told.until_phase("Progressing")
+        await told.until_phase("Failed")
+        assert "latency-p99" in told.message()
+        assert "app:2" == told.image()
+        assert [] == told.lost()
+
+
+# --- what may not delay a release -------------------------------------------------------------------------------------
+
+
+async def time_of_release(told: Story, **hooks: str) -> float:
+    await told.enrol(annotations=plan(**hooks))
+    told.set_image("app:2")
+    return await told.until_phase("Succeeded")
+
+
+async def test_X16_an_event_receiver_that_hangs_delays_nothing():
+    async with story() as told:
+        undisturbed = await time_of_release(told)
+    async with story() as told:
+        told.hooks.hanging.add("events")
+        hook = {"hook.events": "event svc://receiver/", "hook.events.timeout": "1m"}
+        disturbed = await time_of_release(told, **hook)
+
+        assert told.hooks.called("events") >= 5
+        assert {"hook failed"} == {event for event, _ in told.memory.defects}
+        told.memory.defects.clear()
+
+    assert disturbed == pytest.approx(undisturbed, abs=0.1)
+
+
+@scenario
+async def test_X23_a_load_test_ends_with_the_run_that_is_rolled_back(told: Story):
+    test = {"load-test.smoke": "GET / rate=20 for=60s"}
+    await told.enrol(annotations=plan(interval="2m", failure_threshold="1", **test))
+    told.set_image("app:2")
+    await told.until(lambda: told.loads.running == {"smoke"}, "the load test")
+    told.cluster.break_pods("app")
+    await told.until_phase("Failed", seconds=2)
+    await asyncio.sleep(0.1)
+
+    assert set() == told.loads.running
+    assert 1 == told.loads.cancelled
+
+
+@scenario
+async def test_X23_a_load_test_ends_with_the_daemon(told: Story):
+    test = {"load-test.smoke": "GET / rate=20 for=60s"}
+    await told.enrol(annotations=plan(interval="2m", **test))
+    told.set_image("app:2")
+    await told.until(lambda: told.loads.running == {"smoke"}, "the load test")
+    await told.kill()
+
+    assert set() == told.loads.running
+
+
+@scenario
+async def test_a_load_test_is_a_check_and_goes_to_the_canary_service_alone(told: Story):
+    test = {"load-test.smoke": "GET / rate=20 for=5s"}
+    await told.enrol(annotations=plan(**test))
+    told.set_image("app:2")
+    await told.until_phase("Succeeded")
+    address = told.stored(SERVICE, "app-canary")["spec"]["clusterIP"]
+    assert {f"http://{address}:80"} == told.loads.aimed_at
+    assert 2 == told.loads.started
+
+    told.loads.failing.add("smoke")
+    told.set_image("app:3")
+    await told.until_phase("Failed")
+    assert "load-test.smoke failed: 50% of 100 requests failed" in told.message()

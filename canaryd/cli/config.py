@@ -85,7 +85,7 @@ def _from_file(file: str, name: str | None, namespace: str | None) -> tuple[str,
     checked, elsewhere = check(manifests, namespace or "")
     item = _choose(file, checked, name, namespace)
     where = item.manifest.namespace or namespace
-    inherited = [p for p in elsewhere if where and p.subject == f"Namespace {where}"]
+    inherited = [p for p in elsewhere if p.subject == f"Namespace {where}"]
     if problems := sorted([*inherited, *item.problems], key=lambda located: located.line):
         lines = "\n".join(f"  {located.message}" for located in problems)
         raise CommandError(f"the annotations have problems:\n{lines}", Exit.INVALID)

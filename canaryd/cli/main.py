@@ -110,10 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = INTERRUPTED
     except OSError as error:
         # Commands handle their own; what is left is output that cannot be written.
-        sys.stdout = None
         click.echo(f"canaryd: cannot write: {error.strerror or error}", err=True)
         code = 1
-    if code == READER_GONE:
-        # What could not be written would be tried once more, and complained about, at exit.
-        sys.stdout = None
     sys.exit(code if isinstance(code, int) else 0)

@@ -45,17 +45,15 @@ class Located:
     @property
     def message(self) -> str:
         """The line for people."""
-        place = quote(self.file, 1024)[1:-1]
-        if self.line:
-            place += f":{self.line}"
-        return f"{place}: {self.subject}: {self.problem.message}"
+        file = quote(self.file, 1024)[1:-1]
+        return f"{file}:{self.line}: {self.subject}: {self.problem.message}"
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
         problem = self.problem
         return {
             "file": self.file,
-            "line": self.line or None,
+            "line": self.line,
             "object": self.subject,
             "key": problem.where,
             "value": problem.value,
@@ -172,7 +170,7 @@ class Checked:
 def find_manifests(file: str, documents: Sequence[Document]) -> Iterator[Manifest]:
     """Yield every object of a file; the items of Lists too."""
     for document in documents:
-        yield from _unpack(file, document, (), document.value, 0)
+        yield from _unpack(file, document, (), document.value)
 
 
 def check(
@@ -260,15 +258,13 @@ def _texts(manifest: Manifest) -> tuple[dict[str, str], list[Located]]:
     return texts, problems
 
 
-def _unpack(
-    file: str, document: Document, path: YamlPath, value: Any, depth: int
-) -> Iterator[Manifest]:
+def _unpack(file: str, document: Document, path: YamlPath, value: Any) -> Iterator[Manifest]:
     if not isinstance(value, dict):
         return
     items = value.get("items")
-    if _scalar(value.get("kind")).endswith("List") and isinstance(items, list) and depth < 3:
+    if _scalar(value.get("kind")).endswith("List") and isinstance(items, list):
         for index, item in enumerate(items):
-            yield from _unpack(file, document, (*path, "items", index), item, depth + 1)
+            yield from _unpack(file, document, (*path, "items", index), item)
     else:
         yield Manifest(file, document, path, value)
 

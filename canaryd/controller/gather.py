@@ -1,8 +1,9 @@
 """From a key to a snapshot: reads only, almost all of them from the caches.
 
-The network is asked for three things a watch does not hold: contents of configs that changed,
+The network is asked for what a watch does not hold: contents of configs that changed,
 the ReplicaSet of a revision under analysis (once a run),
-and whether a primary that we do not know is somebody else's.
+whether a primary that we do not know is somebody else's,
+and a target that lost every mark of ours or does not come back through the watch as we wrote it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from canaryd.controller.configuration import Configuration, configure
 from canaryd.controller.contents import ConfigContents
 from canaryd.controller.inquiries import Inquiries
 from canaryd.core import names
-from canaryd.core.annotations import Resolution
+from canaryd.core.annotations import ENABLED, Resolution
 from canaryd.core.discovery import Surroundings, discover
 from canaryd.core.fingerprint import template_fingerprint
 from canaryd.core.kinds import DEPLOYMENT, REPLICA_SET
@@ -20,7 +21,7 @@ from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.snapshot import App, Obstacle, Snapshot, WantedRevision
 from canaryd.core.state import RolloutState, StateError, load
-from canaryd.core.views import DeploymentView, Key, ObjectView, ServiceView
+from canaryd.core.views import DeploymentView, Key, ObjectView, ServiceView, deployment_view
 from canaryd.ports.cache import Cache
 from canaryd.ports.errors import NotFound
 from canaryd.ports.kube import KubeApi
@@ -29,32 +30,76 @@ from canaryd.ports.router import Router
 NOT_ENROLLED = Resolution(enabled=False, spec=None, values={}, problems=())
 
 
+OVERDUE_WAITS = 10
+"""Looks at a cache behind our own write until the API server is asked: seconds, about as many."""
+RECHECK_S = 30.0
+"""How often an obstacle that no watch tells the end of is looked at again."""
+UNWATCHED = frozenset({Reason.CONFLICT, Reason.CONFIG_UNREADABLE, Reason.API_ERROR})
+"""Obstacles of which that is so: names of objects we do not watch, refusals of the API server."""
+
+
 class StaleCache(Exception):  # noqa: N818 - a state of the world, not a fault
     """The cache has not caught up with our own last write yet."""
 
 
 @dataclass(slots=True)
-class Freshness:
-    """Which resourceVersions of targets we wrote, so that nothing is decided on an older view."""
+class _Write:
+    """The newest write of ours to one target."""
 
-    _written: dict[Key, int] = field(default_factory=dict)
+    version: int
+    waits: int = 0
+    """Looks that found the cache behind it."""
+
+
+@dataclass(slots=True)
+class Freshness:
+    """Which resourceVersions of targets we wrote and which Canaries we deleted, so that nothing is
+    decided on an older view.
+    """
+
+    _written: dict[Key, _Write] = field(default_factory=dict)
+    _deleted: dict[Key, str] = field(default_factory=dict)
 
     def wrote(self, key: Key, resource_version: str) -> None:
         """A write to the target came back with this resourceVersion."""
-        if resource_version.isdigit():
-            self._written[key] = max(self._written.get(key, 0), int(resource_version))
+        version = int(resource_version) if resource_version.isdigit() else 0
+        known = self._written.get(key)
+        if version and (known is None or known.version < version):
+            self._written[key] = _Write(version)
 
-    def check(self, key: Key, view: DeploymentView) -> None:
-        """Raise :class:`StaleCache` when the view is older than what we wrote."""
-        wanted = self._written.get(key)
-        if wanted is None:
+    def check(self, key: Key, resource_version: str) -> None:
+        """Raise :class:`StaleCache` when what was seen is older than what we wrote."""
+        write = self._written.get(key)
+        if write is None:
             return
-        if int(view.id.resource_version or 0) < wanted:
-            raise StaleCache(f"Deployment {key[0]}/{key[1]}: waiting for resourceVersion {wanted}")
+        if int(resource_version or 0) < write.version:
+            write.waits += 1
+            waited_for = f"waiting for resourceVersion {write.version}"
+            raise StaleCache(f"Deployment {key[0]}/{key[1]}: {waited_for}")
         del self._written[key]
+
+    def deleted(self, key: Key, uid: str) -> None:
+        """The Canary of this uid was deleted: the app has left."""
+        self._deleted[key] = uid
+
+    def check_canary(self, key: Key, canary: ObjectView | None) -> None:
+        """Raise :class:`StaleCache` while the cache still holds a Canary that we deleted:
+        an app must not leave twice.
+        """
+        uid = self._deleted.get(key)
+        is_held = canary is not None and canary.id.uid == uid and not canary.id.deleting
+        if is_held:
+            raise StaleCache(f"Canary {key[0]}/{key[1]}: waiting until it is gone")
+        self._deleted.pop(key, None)
+
+    def is_overdue(self, key: Key) -> bool:
+        """Whether so many looks waited that the API server itself should be asked."""
+        write = self._written.get(key)
+        return write is not None and write.waits >= OVERDUE_WAITS
 
     def forget(self, key: Key) -> None:
         self._written.pop(key, None)
+        self._deleted.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +108,15 @@ class Gathered:
 
     snapshot: Snapshot
     config_digest: str = ""
+
+    @property
+    def recheck_s(self) -> float | None:
+        """When to look again although nothing is left to do; None: a watch tells of every change
+        that matters.
+        """
+        if any(obstacle.reason in UNWATCHED for obstacle in self.snapshot.obstacles):
+            return RECHECK_S
+        return None
 
 
 class Gatherer:
@@ -95,6 +149,7 @@ class Gatherer:
         self._freshness = freshness
         self._contents = ConfigContents(api, cache)
         self._pods: dict[Key, tuple[str, str]] = {}
+        self._obstructed: dict[Key, Obstacle] = {}
 
     async def gather(self, key: Key) -> Gathered:
         """Look at one app.
@@ -105,11 +160,13 @@ class Gatherer:
 
         """
         namespace, name = key
-        target = self._cache.deployments.get(namespace, name)
+        target = self._cache.deployments.get(namespace, name) or await self._stripped(key)
         if target is None or target.id.deleting:
+            self.forget(key)
             return Gathered(self._without_target(key))
-        self._freshness.check(key, target)
+        await self._await_own_write(key, target)
         canary = self._cache.canaries.get(namespace, name)
+        self._freshness.check_canary(key, canary)
         state, state_error = _read_state(canary, target)
         scope = self._cache.namespaces.get("", namespace) if self._cache.namespaces else None
         configured = configure(target, scope, self._defaults, canary, state)
@@ -132,12 +189,55 @@ class Gatherer:
             await self._surround(snapshot, target, configured, state), configured.digest
         )
 
+    def obstruct(self, key: Key, obstacle: Obstacle) -> None:
+        """Let the next snapshot of an app show what a write met with."""
+        self._obstructed[key] = obstacle
+
     def forget(self, key: Key) -> None:
-        """Drop what is remembered of an app that is gone."""
+        """Drop what is remembered of an app that is gone, and end what is asked about it."""
         self._pods.pop(key, None)
+        self._obstructed.pop(key, None)
         self._freshness.forget(key)
+        self._inquiries.stop(key)
 
     # --- parts of a snapshot ----------------------------------------------------------------------
+
+    async def _stripped(self, key: Key) -> DeploymentView | None:
+        """A target that lost every annotation of ours: it is not cached, and not gone either.
+
+        It is seen as one that says ``enabled: "false"``, so that it leaves in order:
+        its Service must not lead to it before it has pods again.
+        """
+        if self._cache.canaries.get(*key) is None and not self._marked_services(key):
+            return None
+        try:
+            live = await self._api.get(DEPLOYMENT, *key)
+        except NotFound:
+            return None
+        meta = live["metadata"]
+        annotations = {**(meta.get("annotations") or {}), names.PREFIX + ENABLED: "false"}
+        return deployment_view({**live, "metadata": {**meta, "annotations": annotations}})
+
+    async def _await_own_write(self, key: Key, target: DeploymentView) -> None:
+        """Refuse to look at a target older than what we wrote.
+
+        After a restore of etcd versions may have gone backwards, and it would be waited for ever:
+        the API server's own answer, which is never older than our write, tells the two apart.
+
+        Raises:
+            StaleCache: the write has not come back through the watch yet.
+
+        """
+        try:
+            self._freshness.check(key, target.id.resource_version)
+        except StaleCache:
+            if not self._freshness.is_overdue(key):
+                raise
+            live = await self._api.get(DEPLOYMENT, *key, metadata_only=True)
+            version = str(live["metadata"].get("resourceVersion", ""))
+            if version != target.id.resource_version:
+                raise
+            self._freshness.forget(key)
 
     def _without_target(self, key: Key) -> Snapshot:
         return Snapshot(
@@ -172,6 +272,12 @@ class Gatherer:
         revision = WantedRevision()
         if spec is not None:
             revision = await self._contents.revision(target, spec, state.tracked if state else {})
+        if revision.obstacle is not None and (state is None or not state.promoted):
+            # There is nothing to hold on to before enrolment: a config that is missing is in the
+            # way like anything else, and is told like it.
+            obstacles += (revision.obstacle,)
+        if (refusal := self._obstructed.pop(snap.key, None)) is not None:
+            obstacles += (refusal,)
         return Snapshot(
             key=snap.key,
             target=target,

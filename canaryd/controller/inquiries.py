@@ -127,13 +127,15 @@ class Inquiries:
         for task in desk.tasks.values() if desk else ():
             task.cancel()
 
-    def notify(self, context: Context, hooks: tuple[HookSpec, ...], occasion: str) -> None:
+    def notify(
+        self, key: Key, payload: Mapping[str, Any], hooks: tuple[HookSpec, ...], occasion: str
+    ) -> None:
         """Call hooks whose answer decides nothing."""
         if self._group is None:
             return
         for hook in hooks:
             self._group.create_task(
-                self._tell(context, hook, occasion), name=f"notify {occasion} {hook.name}"
+                self._tell(key, payload, hook, occasion), name=f"notify {occasion} {hook.name}"
             )
 
     # --- one question -----------------------------------------------------------------------------
@@ -173,14 +175,21 @@ class Inquiries:
             case _:
                 assert_never(question.what)
 
-    async def _tell(self, context: Context, hook: HookSpec, occasion: str) -> None:
-        payload = {
-            **context.hook_payload,
+    async def _tell(
+        self, key: Key, payload: Mapping[str, Any], hook: HookSpec, occasion: str
+    ) -> None:
+        told = {
+            **payload,
             "type": str(hook.type),
             "idempotencyKey": f"{occasion}/{hook.name}",
             "metadata": dict(hook.payload),
         }
-        answer = await self._hooks.call(hook, payload, namespace=context.key[0])
+        try:
+            answer = await self._hooks.call(hook, told, namespace=key[0])
+        except Exception as error:  # noqa: BLE001 - a defect in an adapter must not end the daemon
+            answer = HookAnswer(
+                hook=hook.name, passed=False, detail=f"{type(error).__name__}: {error}"
+            )
         if not answer.passed:
             self._log.error(
                 "hook failed",

@@ -20,8 +20,9 @@ from canaryd.core.views import Key
 from canaryd.ports.clock import Clock
 from canaryd.ports.errors import Unreachable
 
-BACKOFF_FIRST_S = 0.5
+DEFECT_BACKOFF_S = -1.0
 BACKOFF_MAX_S = 60.0
+BACKOFF_DOUBLINGS = 16
 BUSY_LOOKS = 50
 BUSY_WAIT_S = 2.0
 ONCE_SYNC_S = 30.0
@@ -167,19 +168,20 @@ class Manager:
                     deployment=key[1],
                     error=f"{type(error).__name__}: {error}",
                 )
-                after = -1.0
+                after = DEFECT_BACKOFF_S
             finally:
                 self.queue.done(key)
             self._again(key, after)
 
     def _again(self, key: Key, after: float | None) -> None:
-        """Make the next appointment; a negative one means "with backoff"."""
+        """Make the next appointment; a negative one means "with backoff", from as many seconds."""
         failures = self._failures
         if after is None:
             failures.pop(key, None)
+            self._looks.pop(key, None)
         elif after < 0:
             count = failures[key] = failures.get(key, 0) + 1
-            delay = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** (count - 1))
+            delay = min(BACKOFF_MAX_S, -after * 2 ** min(count - 1, BACKOFF_DOUBLINGS))
             self.queue.add_after(key, delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         elif after > 0:
             failures.pop(key, None)

@@ -12,7 +12,7 @@ from typing import Any, assert_never
 from canaryd.controller.configuration import canary_spec, same_spec
 from canaryd.controller.gather import Freshness, Gathered, is_primary_of
 from canaryd.controller.inquiries import Context, Inquiries
-from canaryd.controller.snapshots import SnapshotStore, StaleTarget
+from canaryd.controller.snapshots import NameTaken, SnapshotStore, StaleTarget
 from canaryd.core import manifests, names
 from canaryd.core.decision import (
     Action,
@@ -134,14 +134,13 @@ class Performer:
             case DeleteOwned():
                 await self._delete_owned(snap)
             case Forget():
-                if snap.canary is not None:
-                    await self._tools.api.delete(CANARY, *snap.key, uid=snap.canary.id.uid)
+                await self._forget(snap)
             case Ask(questions):
                 self._tools.inquiries.ask(self._context(snap), questions)
             case StopAsking():
                 self._tools.inquiries.stop(snap.key)
             case Notify(hooks, occasion):
-                self._tools.inquiries.notify(self._context(snap), hooks, occasion)
+                self._tools.inquiries.notify(snap.key, _hook_payload(snap), hooks, occasion)
             case Emit():
                 self._emit(snap, action)
             case _:
@@ -206,6 +205,12 @@ class Performer:
             raise Conflict(f"Canary {snap.key[0]}/{snap.key[1]} was applied but is gone again")
         return made
 
+    async def _forget(self, snap: Snapshot) -> None:
+        if snap.canary is not None:
+            uid = snap.canary.id.uid
+            await self._tools.api.delete(CANARY, *snap.key, uid=uid)
+            self._tools.freshness.deleted(snap.key, uid)
+
     async def _apply_primary(self, snap: Snapshot, revision: str, replicas: int) -> None:
         target, app = _target(snap), snap.app
         if app is None:
@@ -237,7 +242,7 @@ class Performer:
             labels.get(names.LABEL_TARGET) != target.name
             or labels.get(names.MANAGED_BY) != names.MANAGER
         ):
-            raise Conflict(f"Deployment {name} exists and is not canaryd's; rename or delete it")
+            raise NameTaken(f"Deployment {name} exists and is not canaryd's; rename or delete it")
 
     async def _apply(self, snap: Snapshot, manifest: Mapping[str, Any]) -> None:
         """Apply an object of ours; one of that name made by somebody else is refused by its
@@ -253,7 +258,7 @@ class Performer:
             else:
                 labels = live["metadata"].get("labels") or {}
                 if labels.get(names.MANAGED_BY) != names.MANAGER:
-                    raise Conflict(f"{kind.kind} {name} exists and is not canaryd's")
+                    raise NameTaken(f"{kind.kind} {name} exists and is not canaryd's")
         await self._tools.api.apply(dict(manifest))
 
     def _is_known(self, snap: Snapshot, kind: str, name: str) -> bool:
@@ -341,34 +346,25 @@ class Performer:
             )
         hooks = snap.spec.hooks_of(HookType.EVENT) if snap.spec else ()
         if hooks:
-            context = self._context(snap)
             extra = {"eventMessage": event.message, "eventType": event.severity}
             extra["timestamp"] = str(int(self._tools.clock.wall() * 1000))
             told = tuple(replace(h, payload={**h.payload, **extra}) for h in hooks)
-            self._tools.inquiries.notify(context, told, f"event {event.reason}")
+            # Not through the context: while leaving, or behind an obstacle, there is no app.
+            occasion = f"event {event.reason}"
+            self._tools.inquiries.notify(snap.key, _hook_payload(snap), told, occasion)
 
     def _context(self, snap: Snapshot) -> Context:
         app = snap.app
         if app is None:
             raise Conflict(f"Deployment {snap.key[1]}: its surroundings changed, looking again")
-        state, run = snap.state, snap.state.run if snap.state else None
         service = snap.services.get(names.canary_name(app.apex.id.name))
         address = service.cluster_ip if service else ""
         port = _port(service, app.spec.port) if service else 0
         return Context(
             key=snap.key,
             identity=self._tools.router.identity(app),
-            hook_payload={
-                "name": snap.key[1],
-                "namespace": snap.key[0],
-                "phase": str(state.phase) if state else "",
-                "checksum": run.id if run else "",
-                "runId": run.id if run else "",
-                "revision": run.revision if run else "",
-                "weight": run.weight if run else 0,
-                "step": run.step + 1 if run else 0,
-            },
-            load_url=f"http://{address}:{port}" if address not in ("", "None") and port else "",
+            hook_payload=_hook_payload(snap),
+            load_url=_url(address, port),
             load_host=f"{app.apex.id.name}.{snap.key[0]}",
         )
 
@@ -382,6 +378,28 @@ def _target(snap: Snapshot) -> DeploymentView:
     if snap.target is None:
         raise Conflict(f"Deployment {snap.key[1]} is gone")
     return snap.target
+
+
+def _hook_payload(snap: Snapshot) -> dict[str, Any]:
+    """What every hook is told: the app and its run."""
+    state, run = snap.state, snap.state.run if snap.state else None
+    return {
+        "name": snap.key[1],
+        "namespace": snap.key[0],
+        "phase": str(state.phase) if state else "",
+        "checksum": run.id if run else "",
+        "runId": run.id if run else "",
+        "revision": run.revision if run else "",
+        "weight": run.weight if run else 0,
+        "step": run.step + 1 if run else 0,
+    }
+
+
+def _url(address: str, port: int) -> str:
+    """Where load tests go; empty while there is no address, as for a headless Service."""
+    if address in ("", "None") or not port:
+        return ""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def _port(service: ServiceView, wanted: str) -> int:

@@ -1,21 +1,18 @@
 """Look at one app: gather, decide, perform, and say in exactly one line what came of it."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from canaryd.controller.gather import Gatherer, StaleCache
 from canaryd.controller.perform import Performer
 from canaryd.controller.snapshots import StaleTarget
+from canaryd.controller.trouble import Trouble, decision_after, obstacle_of
 from canaryd.core.decide import decide
 from canaryd.core.decision import Decision
-from canaryd.core.reasons import Reason
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.views import Key
 from canaryd.ports.clock import Clock
-from canaryd.ports.errors import Conflict, KubeError
-
-STALE_WAIT_S = 1.0
-CONFLICT_WAIT_S = 0.05
+from canaryd.ports.errors import KubeError
 
 
 class Journal(Protocol):
@@ -37,24 +34,24 @@ class Reconciler:
     dry_run: bool = False
 
     async def reconcile(self, key: Key) -> float | None:
-        """Look once; return after how many seconds to look again, or None to wait for a change."""
-        started = self.clock.now()
+        """Look once; return after how many seconds to look again, None to wait for a change,
+        a negative number for backoff that begins with as many seconds.
+        """
+        started, recheck_s = self.clock.now(), None
         snap: Snapshot | None = None
         try:
             gathered = await self.gatherer.gather(key)
-            snap = gathered.snapshot
+            snap, recheck_s = gathered.snapshot, gathered.recheck_s
             decision = decide(snap, self.clock.now())
             if not self.dry_run:
                 await self.performer.perform(gathered, decision)
-        except StaleCache as stale:
-            decision = _again(Reason.CACHE_BEHIND, str(stale), STALE_WAIT_S)
-        except (Conflict, StaleTarget) as conflict:
-            decision = _again(Reason.CONFLICT, str(conflict), CONFLICT_WAIT_S)
-        except KubeError as error:
-            decision = _again(Reason.API_ERROR, str(error), error.retry_after_s or -1.0)
+        except (KubeError, StaleCache, StaleTarget) as trouble:
+            decision = self._after(key, trouble)
         self.journal.looked(snap, key, decision, self.clock.now() - started)
-        return decision.requeue_after if not self.dry_run else None
+        after = decision.requeue_after
+        return None if self.dry_run else recheck_s if after is None else after
 
-
-def _again(reason: Reason, message: str, after: Any) -> Decision:
-    return Decision(reason=reason, message=message, requeue_after=after)
+    def _after(self, key: Key, trouble: Trouble) -> Decision:
+        if (obstacle := obstacle_of(trouble)) is not None:
+            self.gatherer.obstruct(key, obstacle)
+        return decision_after(trouble)

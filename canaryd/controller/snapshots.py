@@ -26,6 +26,10 @@ class StaleTarget(Exception):  # noqa: N818 - a state of the world, not a fault
     """The target, or a config of it, is not any more what the decision was about."""
 
 
+class NameTaken(Conflict):
+    """A name we want is that of an object of somebody else; it stays so until a person acts."""
+
+
 class SnapshotStore:
     """Snapshots in the API server.
 
@@ -44,7 +48,7 @@ class SnapshotStore:
 
         Raises:
             StaleTarget: template or configs moved on.
-            Conflict: a name is taken by an object that is not ours.
+            NameTaken: a name is that of an object that is not ours.
 
         """
         live = await self._api.get(DEPLOYMENT, *target.id.key)
@@ -184,7 +188,7 @@ def _require_ours(existing: Mapping[str, Any], target: DeploymentView) -> None:
         labels.get(names.MANAGED_BY) != names.MANAGER
         or labels.get(names.LABEL_TARGET) != target.id.name
     ):
-        raise Conflict(
+        raise NameTaken(
             f"{existing.get('kind', 'object')} {metadata['name']} exists and is not canaryd's;"
             " rename or delete it"
         )

@@ -164,13 +164,15 @@ PRECONDITIONS: tuple[Check, ...] = (
     leaving.leave,  # the wish to leave beats everything but safety, which leaving keeps itself
     config_reported,  # say what is wrong, once
     no_config,
+    analysis.canary_lost,  # users never stay on pods that are not ready, whatever else is wrong
+    promotion.canary_gone,
     orphaned_route,
     obstacles,  # name what stands in the way and leave the rest alone
     _enrolling_without_state,
 )
 
 GUARDS: tuple[Check, ...] = (
-    analysis.canary_lost,  # users never stay on pods that are not ready
+    upkeep.unwanted_weight,  # nor on a canary that no run wants
     upkeep.apex_drift,  # users never reach an idle target
     upkeep.primary_lost,  # the primary is rebuilt from what was promoted
     runs.revision_changed,  # only the revision under analysis has users

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     ADVANCEMENT_HELD = "AdvancementHeld"
     METRIC_FAILED = "MetricFailed"
     HOOK_FAILED = "HookFailed"
+    LOAD_TEST_FAILED = "LoadTestFailed"
     ROLLBACK_REQUESTED = "RollbackRequested"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     MAX_DURATION_EXCEEDED = "MaxDurationExceeded"

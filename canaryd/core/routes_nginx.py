@@ -11,7 +11,8 @@ Only the keys named here are ever written: everything else is inherited from the
 the reader.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from canaryd.core.manifests import metadata
 from canaryd.core.views import Identity, JsonDict, ObjectView
 
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
+_MARK = "/canary"
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,27 @@ def problem_of(ingress: ObjectView, service: str) -> str:
     return ""
 
 
+def is_canary(ingress: ObjectView) -> bool:
+    """Whether an Ingress says of itself, under whatever prefix, that it is a canary."""
+    return any(k.endswith(_MARK) and v == "true" for k, v in ingress.annotations.items())
+
+
+def rivals(main: ObjectView, service: str, canaries: Iterable[ObjectView]) -> tuple[str, ...]:
+    """Canary Ingresses of somebody else on a path that ours would be on: readers take one only,
+    the older, and say nothing about the other.
+    """
+    wanted = {(p.host, p.path) for p in backend_paths(main, service)}
+    return tuple(sorted(c.id.name for c in canaries if wanted & set(_places(c))))
+
+
+def _places(ingress: ObjectView) -> list[tuple[str, str]]:
+    return [
+        (rule.get("host", ""), path.get("path", ""))
+        for rule in ingress.spec.get("rules") or ()
+        for path in (rule.get("http") or {}).get("paths") or ()
+    ]
+
+
 def canary_ingress(
     main: ObjectView,
     owner: Identity,
@@ -122,21 +146,28 @@ def _to_canary(path: Mapping[str, Any], apex: str) -> JsonDict:
 
 
 def weight_of(canary: ObjectView, prefix: str) -> int | None:
-    """Weight that a canary Ingress says, as its readers understand it;
-    None when it is not a canary at all.
+    """Weight that a canary Ingress says, as its readers understand it: what is no integer is 0,
+    what is out of range is cut off, a sign is allowed. None when it is not a canary at all.
     """
     if canary.annotations.get(f"{prefix}/canary") != "true":
         return None
     text = canary.annotations.get(f"{prefix}/canary-weight", "0")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return min(max(int(text), 0), 100) if _INTEGER.fullmatch(text) else 0
 
 
-def foreign_routing_keys(canary: ObjectView, prefix: str) -> tuple[str, ...]:
-    """Keys of the dialect on our canary Ingress that we did not write."""
+def foreign_parts(canary: ObjectView, prefix: str) -> JsonDict:
+    """What is on our canary Ingress that we did not write and its readers may act on:
+    keys of the dialect, and parts of the spec. As the merge patch that removes it.
+    """
     ours = {f"{prefix}/canary", f"{prefix}/canary-weight"}
-    return tuple(
-        sorted(k for k in canary.annotations if k.startswith(f"{prefix}/") and k not in ours)
-    )
+    keys = [k for k in canary.annotations if k.startswith(f"{prefix}/") and k not in ours]
+    parts = [part for part in ("tls", "defaultBackend") if canary.spec.get(part)]
+    patch: JsonDict = {}
+    if keys:
+        patch["metadata"] = {"annotations": dict.fromkeys(sorted(keys))}
+    if parts:
+        patch["spec"] = dict.fromkeys(parts)
+    return patch
 
 
 def _port_text(port: Mapping[str, Any]) -> str:

@@ -157,7 +157,8 @@ class AiohttpEngine:
             outcome = Outcome.TIMEOUT
         self._outcomes[outcome] += 1
         if outcome in _TIMED:
-            self._latencies.record(self._clock() - due)
+            # A timer may fire a nanosecond early.
+            self._latencies.record(max(0.0, self._clock() - due))
 
     async def _exchange(self, connection: aiohttp.ClientSession) -> Outcome:
         try:

@@ -2,18 +2,22 @@
 
 The user's Ingress is never written. Ours is applied whole, so that a changed host or path,
 a removed annotation and a hand-edited weight are all repaired by the same write.
+An apply leaves alone what somebody else added; of that, what routes is removed by a patch.
 With several Ingresses, raising writes them one after the other and a failure leaves a mix of the
 old and the new weight,
 which ``read`` reports as not in sync: the next look repairs it.
 """
+
+from contextlib import suppress
 
 from canaryd.core import names, routes_nginx
 from canaryd.core.kinds import INGRESS
 from canaryd.core.model import CanarySpec, TrafficIdentity
 from canaryd.core.snapshot import App, RouteState
 from canaryd.core.subset import is_subset
-from canaryd.core.views import JsonDict, Key, ObjectView
+from canaryd.core.views import JsonDict, Key, ObjectView, object_view
 from canaryd.ports.cache import ReadStore
+from canaryd.ports.errors import NotFound
 from canaryd.ports.kube import KubeApi
 from canaryd.ports.router import Capabilities
 
@@ -68,8 +72,8 @@ class NginxRouter:
             in_sync = (
                 in_sync
                 and is_subset(wanted["spec"], live.spec)
-                and len(wanted["spec"]["rules"]) == len(live.spec.get("rules") or ())
-                and not routes_nginx.foreign_routing_keys(live, self._prefix)
+                and is_subset(wanted["metadata"]["annotations"], live.annotations)
+                and not routes_nginx.foreign_parts(live, self._prefix)
             )
         known = [w for w in weights if w is not None]
         return RouteState(
@@ -90,18 +94,25 @@ class NginxRouter:
 
     async def write(self, app: App, weight: int) -> None:
         for main in app.ingresses:
-            await self._api.apply(self._manifest(app, main, weight))
+            applied = await self._api.apply(self._manifest(app, main, weight))
+            if foreign := routes_nginx.foreign_parts(object_view(applied), self._prefix):
+                await self._api.merge_patch(
+                    INGRESS, main.id.namespace, names.canary_name(main.id.name), foreign
+                )
         for stray in self._strays(app):
             await self._api.delete(INGRESS, stray.id.namespace, stray.id.name, uid=stray.id.uid)
 
     async def retreat(self, key: Key) -> None:
         for ingress in self._ours(key):
-            await self._api.merge_patch(
-                INGRESS,
-                ingress.id.namespace,
-                ingress.id.name,
-                {"metadata": {"annotations": {f"{self._prefix}/canary-weight": "0"}}},
-            )
+            foreign = routes_nginx.foreign_parts(ingress, self._prefix).get("metadata", {})
+            annotations = foreign.get("annotations", {}) | {f"{self._prefix}/canary-weight": "0"}
+            with suppress(NotFound):  # the wish is fulfilled: no route, no users
+                await self._api.merge_patch(
+                    INGRESS,
+                    ingress.id.namespace,
+                    ingress.id.name,
+                    {"metadata": {"annotations": annotations}},
+                )
 
     async def cleanup(self, key: Key) -> None:
         for ingress in self._ours(key):

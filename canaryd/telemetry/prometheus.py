@@ -121,7 +121,7 @@ class _Words:
     def __call__(self, word: str) -> str:
         if word in self._seen:
             return word
-        is_word = word.isascii() and word.isprintable() and 0 < len(word) <= 80
+        is_word = word.isprintable() and 0 < len(word) <= 80
         if not is_word or len(self._seen) >= MAX_WORDS:
             return "other"
         self._seen.add(word)

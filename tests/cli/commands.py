@@ -26,7 +26,6 @@ class Canaryd:
             patch.setattr(sys, "argv", [f"/usr/local/bin/{name}", *arguments])
             is_text = isinstance(stdin, bytes)
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)) if is_text else stdin)
-            patch.setattr(sys, "stdout", sys.stdout)  # given back, whatever main does to it
             try:
                 main()
             except SystemExit as end:

@@ -160,6 +160,11 @@ def test_a_deployment_without_a_namespace_is_in_the_one_that_is_given(offline):
             "a.yaml: name one of: Deployment shop/podinfo, Deployment shop/other",
         ),
         (
+            f"{DEPLOYMENT}---\n{DEPLOYMENT.replace('shop', 'ops')}---\n{OTHER}",
+            ["podinfo"],
+            "a.yaml: name one of: Deployment shop/podinfo, Deployment ops/podinfo",
+        ),
+        (
             DEPLOYMENT,
             ["nobody"],
             "a.yaml: there is no such annotated Deployment, only: Deployment shop/podinfo",
@@ -171,7 +176,7 @@ def test_a_deployment_without_a_namespace_is_in_the_one_that_is_given(offline):
         ),
         ("a: [\n", [], "a.yaml:2: is not YAML: did not find expected node content"),
     ],
-    ids=["none", "several", "another name", "another namespace", "no YAML"],
+    ids=["none", "several", "namesakes", "another name", "another namespace", "no YAML"],
 )
 def test_a_file_without_the_one_that_is_meant_is_a_slip(offline, text, arguments, expected):
     outcome = offline(text, *arguments)
@@ -287,6 +292,17 @@ async def test_refused_annotations_are_told_beside_the_values_in_force(server, c
         "canaryd: the annotations are refused: canaryd.io/x: is not a known key\\n\\x1b[31m\n"
     ) == outcome.err
     assert "weights" in outcome.out
+
+
+async def test_other_conditions_are_not_told(server, config):
+    conditions = [
+        {"type": kind, "status": status, "reason": "X", "message": "x", "lastTransitionTime": at}
+        for kind, status in (("ConfigValid", "True"), ("Ready", "False"))
+        for at in ("2026-01-01T00:00:00Z",)
+    ]
+    server.put(canary(status={"conditions": conditions}))
+    outcome = await config("podinfo", "-n", "shop")
+    assert (Exit.OK, "") == (outcome.code, outcome.err)
 
 
 async def test_nothing_a_tenant_writes_can_move_the_cursor(server, config):

@@ -263,6 +263,19 @@ def test_of_a_directory_a_template_that_speaks_of_us_is_told(lint):
     assert "it looks like a template: render it first" in outcome.err
 
 
+def test_of_a_directory_a_file_too_large_to_look_through_is_not_passed_over(lint, monkeypatch):
+    monkeypatch.setattr("canaryd.cli.lint.MAX_BYTES", 10)
+    outcome = lint({"d/a.yaml": "# much text\na: [\n"}, "d")
+    assert (Exit.USAGE, "") == (outcome.code, outcome.out)
+    assert outcome.err.startswith("canaryd: d/a.yaml:3: is not YAML: ")
+
+
+def test_a_directory_called_dash_is_not_standard_input(lint):
+    outcome = lint({"-/a.yaml": GOOD}, "-", stdin=b"")
+    assert "0 annotated Deployments, no problems\n" == outcome.out
+    assert "1 annotated Deployment, no problems\n" == lint({}, "./-").out
+
+
 @pytest.mark.parametrize("files", [{}, {"d/notes.txt": "x"}], ids=["empty", "other files"])
 def test_a_directory_in_which_nothing_can_be_checked_is_not_without_problems(lint, tmp_path, files):
     (tmp_path / "d").mkdir()
@@ -310,6 +323,7 @@ def test_a_loop_of_links_is_not_followed(lint, tmp_path):
         "a: 1\n",
         "apiVersion: v1\nkind: ConfigMap\ndata: {canaryd.io: x}\n",
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n",
+        "apiVersion: x/v1\nkind: Namespace\nmetadata: {annotations: {team: a}}\n",
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: none\n",
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {annotations: [a]}\n",
         "apiVersion: apps/v1\nkind: Deployment\nspec: {template: [1]}\n",
@@ -328,6 +342,7 @@ def test_a_loop_of_links_is_not_followed(lint, tmp_path):
         "a mapping",
         "a ConfigMap",
         "a Deployment without annotations",
+        "a Namespace of another API",
         "metadata that is none",
         "annotations that are none",
         "a template that is none",
@@ -349,7 +364,14 @@ def test_what_is_none_of_ours_is_passed_over(lint, text):
 
 @pytest.mark.parametrize(
     ("kind", "version"),
-    [("StatefulSet", "apps/v1"), ("Deployment", "extensions/v1beta1"), ("Deployment", "null")],
+    [
+        ("StatefulSet", "apps/v1"),
+        ("Deployment", "extensions/v1beta1"),
+        ("Deployment", "null"),
+        ("Namespace", "example.com/v1"),
+        ("Canary", "flagger.app/v1beta1"),
+        ("Profile", "canaryd.io/v1beta1"),
+    ],
 )
 def test_annotations_on_something_canaryd_does_not_read_are_told(lint, kind, version):
     text = f"apiVersion: {version}\nkind: {kind}\nmetadata:\n  name: a\n  annotations:\n"
@@ -373,6 +395,24 @@ def test_the_items_of_lists_in_lists_are_looked_at(lint):
     """
     [line] = lines(lint({"a.yaml": dedent(text)}))
     assert line.startswith("a.yaml:10: Deployment a: canaryd.io/x: is not a known key")
+
+
+def test_what_has_items_and_is_no_list_is_looked_at_itself(lint):
+    text = deployment('    canaryd.io/x: ""\n', rest="items: [{kind: Service}]\n")
+    [line] = lines(lint({"a.yaml": text}))
+    assert line.startswith("a.yaml:6: Deployment podinfo: canaryd.io/x: ")
+
+
+@pytest.mark.parametrize("name", ["generateName: a-", "name: {a: 1}", "name:", "name: [a]"])
+def test_an_object_without_a_name_is_told_of_all_the_same(lint, name):
+    text = f"kind: Service\nmetadata:\n  {name}\n  annotations: {{canaryd.io/enabled: a}}\n"
+    [line] = lines(lint({"a.yaml": text}))
+    assert line.startswith("a.yaml:4: Service (no name): canaryd.io/enabled: stands on a Service")
+
+
+def test_an_object_without_a_kind_is_told_of_all_the_same(lint):
+    [line] = lines(lint({"a.yaml": "metadata: {name: a, annotations: {canaryd.io/enabled: a}}\n"}))
+    assert "stands on a (no kind); canaryd reads it on Deployments" in line
 
 
 def test_a_namespace_lends_its_defaults_across_files(lint):
@@ -470,9 +510,33 @@ def test_annotations_that_a_second_block_takes_away_are_not_lost_silently(lint, 
     assert line.startswith(expected)
 
 
-def test_doubles_of_others_are_none_of_our_business(lint):
-    text = deployment('    canaryd.io/enabled: "true"\n    team: a\n    team: b\n')
-    assert Exit.OK == lint({"a.yaml": text + "spec: {replicas: 1, replicas: 2}\n"}).code
+@pytest.mark.parametrize(
+    "rest",
+    ["spec: {replicas: 1, replicas: 2}\n", "spec: {replicas: 1}\nspec: {replicas: 2}\n"],
+    ids=["a key", "a block"],
+)
+def test_doubles_of_others_are_none_of_our_business(lint, rest):
+    text = deployment('    canaryd.io/enabled: "true"\n    team: a\n    team: b\n', rest=rest)
+    assert Exit.OK == lint({"a.yaml": text}).code
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        '{name: b, annotations: {canaryd.io/x: "", canaryd.io/x: ""}}',
+        '{name: b, annotations: {canaryd.io/enabled: "true"}, annotations: {team: a}}',
+    ],
+    ids=["a key", "a block"],
+)
+def test_a_double_is_held_against_its_own_item_of_a_list(lint, second):
+    first = '{name: a, annotations: {canaryd.io/enabled: "true"}}'
+    items = "".join(
+        f"  - {{apiVersion: apps/v1, kind: Deployment, metadata: {meta}}}\n"
+        for meta in (first, second)
+    )
+    found = lines(lint({"a.yaml": f"kind: List\nitems:\n{items}"}))
+    assert 1 == sum("stands here twice" in line for line in found)
+    assert all(line.startswith("a.yaml:4: Deployment b: ") for line in found)
 
 
 def test_annotations_behind_an_alias_are_checked_too(lint):

@@ -280,6 +280,15 @@ def test_a_file_that_cannot_be_used_is_the_only_complaint_about_it(settings, tex
     assert found.startswith(expected)
 
 
+def test_what_is_wrong_beside_a_file_that_cannot_be_used_is_told_too(settings):
+    found = settings.problems("a: [\n", {"CANARYD_WORKERS": "0"}, {"-n": {"scope": 5}})
+    assert [
+        "FILE:2: (the file): is not YAML: did not find expected node content",
+        "-n: scope: 5 is not a section; its keys are mode, namespaces",
+        'environment CANARYD_WORKERS: workers: "0" is below the minimum of 1',
+    ] == found
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     path = tmp_path / "config.yaml"
     with pytest.raises(ConfigError) as caught:

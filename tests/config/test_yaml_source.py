@@ -10,6 +10,7 @@ from canaryd.config.yaml_source import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_NUMBER,
+    Document,
     Duplicate,
     UnreadableError,
     read_file,
@@ -60,6 +61,10 @@ def test_the_line_of_what_is_not_there_is_that_of_what_is_around_it():
     document = only("a: 1\nb:\n  c: 2\n")
     assert 2 == document.line(("b", "x", "y"))
     assert 1 == document.line(("z",))
+
+
+def test_a_document_without_lines_has_no_line():
+    assert 0 == Document(None).line(("a", "b"))
 
 
 def test_documents_keep_their_lines_of_the_file():

@@ -324,7 +324,14 @@ class World:
         target = self._target_view(sight)
         apexes = (self._apex(),) if self.apex_selector is not None and self.apex_marked else ()
         if target is None:
-            return Snapshot(key=KEY, target=None, resolution=_GONE, spec=None, stray_apexes=apexes)
+            return Snapshot(
+                key=KEY,
+                target=None,
+                resolution=_GONE,
+                spec=None,
+                endpoints=sight.endpoints,
+                stray_apexes=apexes,
+            )
         error = ""
         state = self.state
         if state is not None and self.machine_uid != sight.uid:

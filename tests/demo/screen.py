@@ -3,7 +3,9 @@
 On a terminal the last line is redrawn in place; in a log every change is a line of its own.
 """
 
+import shutil
 import sys
+import textwrap
 import time
 
 BAR = 20
@@ -20,7 +22,12 @@ class Screen:
     def say(self, text: str) -> None:
         """A line that stays."""
         self._clear()
-        print(f"{self._clock()}  {text}", flush=True)
+        width = shutil.get_terminal_size((160, 24)).columns
+        lines = textwrap.wrap(text, width - 8, break_long_words=False) or [""]
+        print(
+            "\n".join([f"{self._clock()}  {lines[0]}", *(f"       {x}" for x in lines[1:])]),
+            flush=True,
+        )
 
     def chapter(self, text: str) -> None:
         """A heading."""
@@ -33,7 +40,7 @@ class Screen:
             return
         self._clear()
         line = f"{self._clock()}  {text}"
-        print(line[:160], end="\r", flush=True)
+        print(line[: shutil.get_terminal_size().columns - 1], end="\r", flush=True)
         self._last = line
 
     def bar(self, percent: int) -> str:

@@ -17,7 +17,7 @@ from canaryd.telemetry import logging as telemetry_logging
 from canaryd.telemetry.logging import configure, get_logger
 from canaryd.telemetry.prometheus import Telemetry
 from canaryd.telemetry.records import MAX_LINE, ORDER
-from tests.core.world import KEY, World
+from tests.core.world import KEY, World, revision
 from tests.docs.pages import REFERENCE, page, table
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC).timestamp()
@@ -54,7 +54,11 @@ def story(form):
     world.bad = {"C"}
     world.deploy("C")
     world.settle(120)
-    return stream.getvalue()
+    shown = {revision("A"): "6f9c4d7b58", revision("B"): "7c5ddbdf54", revision("C"): "5bd8d9c7f4"}
+    lines = stream.getvalue()
+    for name, sample in shown.items():
+        lines = lines.replace(name, sample)
+    return lines
 
 
 def decisions():

@@ -68,6 +68,9 @@ class DeploymentController:
         self._note_pause(deployment)
         deployment = self._store.get(DEPLOYMENT, key) or deployment
         sets = self._sets_of(deployment)
+        if self._is_taken(deployment, sets):
+            self.loop.enqueue(key, 0.1)
+            return
         if deployment["spec"].get("paused") or self._was_scaled(deployment, sets):
             sets = self._adopt_revision(deployment, sets)
             self._scale(self._fresh(deployment), sets)
@@ -98,6 +101,16 @@ class DeploymentController:
         owned.sort(key=lambda rs: (revision_of(rs), rs["metadata"]["name"]))
         new = next((rs for rs in owned if template_of(rs) == deployment["spec"]["template"]), None)
         return Sets(new, tuple(rs for rs in owned if rs is not new))
+
+    def _is_taken(self, deployment: Manifest, sets: Sets) -> bool:
+        """Whether a deleted namesake's ReplicaSet still has the name: wait for the garbage collector.
+
+        The real controller takes another hash instead (``collisionCount``).
+        """
+        meta = deployment["metadata"]
+        name = f"{meta['name']}-{template_hash(deployment['spec']['template'])}"
+        key = (meta["namespace"], name)
+        return sets.new is None and self._store.get(REPLICA_SET, key) is not None
 
     def _adopt_revision(self, deployment: Manifest, sets: Sets) -> Sets:
         """Give the present template's ReplicaSet the newest revision, and the Deployment the same."""

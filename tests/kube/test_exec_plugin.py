@@ -176,6 +176,7 @@ async def test_a_daemon_that_a_plugin_left_behind_with_its_pipes_holds_nobody_up
     with open({str(tmp_path / "pid.new")!r}, "w") as file:
         file.write(str(child.pid))
     os.rename({str(tmp_path / "pid.new")!r}, {str(tmp_path / "pid")!r})
+    time.sleep(60)
     """
     await _run_out_of_time(plugin, body, tmp_path / "pid")
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)

@@ -276,6 +276,15 @@ class Story:
         """Users of an app, sending at a constant rate from now on."""
         return self.plane.client(host, rate=rate)
 
+    async def serve(self, rate: float = 50.0) -> Client:
+        """An app that is not enrolled, and users who get answers."""
+        self.deploy()
+        await self.until(lambda: self.cluster.ready(NAMESPACE, "app") == 2, "the app is ready")
+        await asyncio.sleep(2 * self.plane.throttle_s + 1)
+        users = self.users(rate)
+        await asyncio.sleep(1)
+        return users
+
     async def enrol(self, name: str = "app", **deployed: Any) -> None:
         """Deploy an app with the usual plan, or what ``deployed`` says, and wait until it is enrolled and idle."""
         self.deploy(name, **{"annotations": plan()} | deployed)
@@ -328,6 +337,9 @@ class Story:
         return dict(self.stored(DEPLOYMENT, name)["spec"]["template"])
 
     def image(self, name: str = "app-primary") -> str:
+        """Image of a Deployment, empty when there is none."""
+        if not self.exists(DEPLOYMENT, name):
+            return ""
         return str(self.template(name)["spec"]["containers"][0]["image"])
 
     def rolled(self, name: str = "app-primary") -> int:

@@ -345,6 +345,16 @@ async def test_a_port_that_is_taken_is_a_sentence(standing, telemetry, host, sho
     ) == str(caught.value)
 
 
+async def test_a_port_that_is_taken_on_every_interface_is_a_sentence(standing, telemetry):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(CannotListenError) as caught:
+            await serve(Server(port=port), not_ready=standing, telemetry=telemetry).__aenter__()
+    assert str(caught.value).startswith(f"cannot listen on *:{port}: Address already in use; ")
+
+
 async def test_somebody_elses_address_is_a_sentence(standing, telemetry):
     settings = Server(host="192.0.2.1", port=1)
     with pytest.raises(CannotListenError) as caught:
@@ -372,13 +382,17 @@ async def test_a_name_without_an_address_is_a_sentence(standing, telemetry, monk
 # --- how it ends ---
 
 
-async def test_at_the_end_nobody_listens_and_nothing_runs(standing, telemetry):
+async def test_at_the_end_nobody_listens_and_nothing_runs_or_complains(standing, telemetry):
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, what: complaints.append(what))
     before = asyncio.all_tasks()
     async with serve(LOOPBACK, not_ready=standing, telemetry=telemetry) as (host, port):
         pass
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(host, port)
     assert before == asyncio.all_tasks()
+    await asyncio.sleep(0)
+    assert [] == complaints
 
 
 @pytest.mark.looptime

@@ -282,6 +282,18 @@ def test_it_can_be_configured_again(stream):
     assert 2 == stream.getvalue().count("once")
 
 
+def test_to_undo_it_touches_nobody_elses_handlers(stream):
+    root, theirs = logging.getLogger(), logging.NullHandler()
+    root.addHandler(theirs)
+    try:
+        configure("info", "json", stream=stream)
+        telemetry.reset()
+        assert theirs in root.handlers
+        assert not any(isinstance(handler, telemetry._Bridge) for handler in root.handlers)
+    finally:
+        root.removeHandler(theirs)
+
+
 def test_a_logger_can_be_used_before_anything_is_configured(capsys):
     structlog.reset_defaults()
     get_logger("canaryd").info("early")

@@ -212,6 +212,13 @@ def test_results_of_runs_are_bounded_for_each_app(telemetry):
     assert 5 == value(telemetry, "canaryd_runs_total", **APP, result="other")
 
 
+def test_results_that_were_seen_are_counted_on_when_no_more_are_taken(telemetry):
+    for _ in range(2):
+        for number in range(MAX_WORDS):
+            telemetry.run_ended("shop", "podinfo", f"result{number}")
+    assert 2 == value(telemetry, "canaryd_runs_total", **APP, result="result0")
+
+
 def test_an_app_that_is_gone_leaves_no_series(telemetry):
     before = telemetry.expose()
     tell_of_the_app(telemetry)

@@ -123,6 +123,12 @@ def test_programs_read_back_what_was_written(text):
     assert text in json.loads(json_line({**HEAD, text: 1}))
 
 
+def test_people_see_line_ends_as_they_are_used_to():
+    assert text_line({**HEAD, "msg": "a\nb\r\tc\x00"}).startswith(
+        "2026-01-05T12:00:00.000Z info    a\\nb\\r\\tc\\u0000  "
+    )
+
+
 def test_what_people_write_stays_as_it_is():
     assert '"key": "Grüße 北京 😀"' in json_line({**HEAD, "key": "Grüße 北京 😀"})
 
@@ -229,6 +235,18 @@ def test_no_line_is_longer_than_a_container_runtime_takes(record):
         assert line.isprintable()
     kept = json.loads(json_line(HEAD | record))
     assert ["ts", "level", "msg", "logger"] == list(kept)[:4]
+
+
+def test_a_long_line_that_is_short_enough_is_kept_whole():
+    record = HEAD | {"msg": "m" * 3_900, "key": "k" * 3_900, "exception": "e" * 3_900}
+    assert record == json.loads(json_line(record))
+
+
+def test_a_line_of_nothing_but_hostile_keys_keeps_its_head():
+    keys = {"\U000e0001" * 100 + str(n): "\U000e0001" * 60 for n in range(16)}
+    assert {**HEAD, "truncated": True} == json.loads(json_line(HEAD | keys))
+    kept = json.loads(json_line({"msg": "m"} | keys))
+    assert {"msg": "m", "truncated": True} == kept
 
 
 def test_of_a_long_text_beginning_and_end_are_kept():

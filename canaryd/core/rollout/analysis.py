@@ -20,7 +20,7 @@ from canaryd.core.decision import (
     StopAsking,
     WriteRoute,
 )
-from canaryd.core.model import HookAnswer, HookSpec, HookType
+from canaryd.core.model import CanarySpec, HookAnswer, HookSpec, HookType
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.rollout import promotion
@@ -71,6 +71,8 @@ def confirm_rollout(snap: Snapshot, now: float) -> Decision | None:
     gate = _gate(snap, now, hooks)
     if gate is not None:
         return gate
+    answers, _ = ask_hooks(snap, hooks)
+    state = replace(state, hooks=hook_records(state, hooks, answers, now))
     run = replace(
         next_evaluation(run_of(snap), now), confirmed=True, pods_wanted_at=now, evaluated_at=0.0
     )
@@ -93,9 +95,10 @@ def canary_lost(snap: Snapshot, now: float) -> Decision | None:
     """Weight above 0 and no ready canary pod: weight 0 now, by watch and not by tick (cases X5,
     F19, F21).
     """
-    state = state_of(snap)
-    run = state.run
-    if run is None or state.phase not in ANALYSIS or run.weight == 0 or canary_serves(snap):
+    state, run = snap.state, snap.state.run if snap.state else None
+    if state is None or run is None or state.phase not in ANALYSIS:
+        return None
+    if run.weight == 0 or canary_serves(snap):
         return None
     failures = run.failures + 1
     limit = spec_of(snap).failure_threshold
@@ -298,9 +301,7 @@ def _advance(snap: Snapshot, now: float, state: RolloutState, words: Iterable[st
 
 def _evaluation_failed(snap: Snapshot, now: float, evaluation: gates.Evaluation) -> Decision:
     state, run, spec = state_of(snap), run_of(snap), spec_of(snap)
-    metrics = {m.name for m in spec.metrics}
-    failed = [r for r in evaluation.results if r.verdict is gates.Verdict.FAIL]
-    reason = Reason.METRIC_FAILED if any(r.name in metrics for r in failed) else Reason.HOOK_FAILED
+    reason = _why_failed(spec, evaluation)
     counted = replace(
         run, failures=evaluation.budget.spent, failures_by_metric=dict(evaluation.budget.by_check)
     )
@@ -317,6 +318,16 @@ def _evaluation_failed(snap: Snapshot, now: float, evaluation: gates.Evaluation)
         Emit(reason, text, "Warning"),
         after=spec.interval_s,
     )
+
+
+def _why_failed(spec: CanarySpec, evaluation: gates.Evaluation) -> Reason:
+    """The word for the first kind of check that failed: metrics, then load tests, then hooks."""
+    failed = {r.name for r in evaluation.results if r.verdict is gates.Verdict.FAIL}
+    if failed & {m.name for m in spec.metrics}:
+        return Reason.METRIC_FAILED
+    if failed & {f"load-test.{t.name}" for t in spec.load_tests}:
+        return Reason.LOAD_TEST_FAILED
+    return Reason.HOOK_FAILED
 
 
 def _inconclusive(snap: Snapshot, now: float, message: str) -> Decision:

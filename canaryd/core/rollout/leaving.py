@@ -47,6 +47,15 @@ def target_gone(snap: Snapshot, now: float) -> Decision | None:
     """
     if snap.target is not None:
         return None
+    serving = [s.id.name for s in snap.stray_apexes if snap.ready(s.id.name)]
+    if serving:
+        # Still served by a primary that is not collected yet, or never will be (an orphaning
+        # deletion): the old selector finds no pods any more.
+        return Decision(
+            reason=Reason.TARGET_GONE,
+            message=f"Deployment {snap.key[1]} is gone; Service {', '.join(serving)} keeps leading"
+            " to the primary while it has ready pods",
+        )
     if snap.stray_apexes:
         return acts(
             Reason.TARGET_GONE,

@@ -81,8 +81,10 @@ def canary_gone(snap: Snapshot, now: float) -> Decision | None:
     """While the primary rolls, a canary that stops serving, or moves on to an unanalysed revision,
     loses its users.
     """
-    state, run = state_of(snap), run_of(snap)
-    if state.phase is not Phase.PROMOTING or run.weight == 0 or not primary_serves(snap):
+    state, run = snap.state, snap.state.run if snap.state else None
+    if state is None or run is None or state.phase is not Phase.PROMOTING:
+        return None
+    if run.weight == 0 or not primary_serves(snap):
         return None
     moved_on = snap.revision.name is not None and snap.revision.name != run.revision
     if canary_serves(snap) and not moved_on:
@@ -232,4 +234,4 @@ def _restore(snap: Snapshot, now: float, reason: Reason, message: str) -> Decisi
     )
 
 
-PROMOTING_CHAIN = (canary_gone, reverted, await_primary, await_restored, hand_back)
+PROMOTING_CHAIN = (reverted, await_primary, await_restored, hand_back)

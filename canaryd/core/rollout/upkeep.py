@@ -155,10 +155,20 @@ def apex_drift(snap: Snapshot, now: float) -> Decision | None:
         Reason.SELECTOR_DRIFT,
         f"the selector of Service {apex.id.name} was changed by somebody else; pointing it at the"
         f" primary again{cost}",
-        state_of(snap),
+        replace(state_of(snap), route_written_at=now),
         point_apex_at_primary(snap),
         limit=False,
     )
+
+
+def unwanted_weight(snap: Snapshot, now: float) -> Decision | None:
+    """Users whom no run wants on the canary leave before anything behind the canary Service
+    changes: a crash right after a run ended must not leave them to a Service without pods.
+    """
+    run = state_of(snap).run
+    if not applied_weight(snap) or (run is not None and run.weight):
+        return None
+    return route_drift(snap, now)
 
 
 def route_drift(snap: Snapshot, now: float) -> Decision | None:
@@ -176,7 +186,10 @@ def route_drift(snap: Snapshot, now: float) -> Decision | None:
     if run is not None and run.step >= 0:
         state = replace(state, run=replace(run, step_started_at=now))
     if applied is not None and applied != wanted:
-        return _repair(snap, now, Reason.TRAFFIC_DRIFT, message, state, WriteRoute(wanted))
+        state = replace(state, route_written_at=now)
+        return _repair(
+            snap, now, Reason.TRAFFIC_DRIFT, message, state, WriteRoute(wanted), limit=wanted > 0
+        )
     return acts(Reason.TRAFFIC_DRIFT, message, SaveState(state), WriteRoute(wanted))
 
 
@@ -188,8 +201,8 @@ def idle_target(snap: Snapshot, now: float) -> Decision | None:
     hold = drain_s(snap)
     if state.phase is Phase.FAILED:
         hold = max(hold, spec_of(snap).keep_failed_s)
-    left = state.settled_at + hold - now
-    # Also after a revert: the data plane may still send users to the canary's pods.
+    # Also after a revert, or a selector or weight put back: the data plane may still send users here.
+    left = max(state.settled_at + hold, state.route_written_at + drain_s(snap)) - now
     if applied_weight(snap) or left > 0:
         return waits(
             snap,
@@ -209,11 +222,14 @@ def idle_target(snap: Snapshot, now: float) -> Decision | None:
         and target.replicas != state.replicas
     ):
         message = f"{target.replicas} replicas were asked for: they are the primary's; {message}"
+        # The primary first: a crash in between leaves the wish readable off one of the two.
         state = replace(state, replicas=target.replicas)
-        actions += [SaveState(state), ScalePrimary(target.replicas)]
+        actions += [ScalePrimary(target.replicas), ScaleTarget(0), SaveState(state)]
+    else:
+        actions.append(ScaleTarget(0))
     if state.phase is not Phase.FAILED:
         actions.append(Emit(Reason.REPLICAS_DRIFT, message))
-    return acts(Reason.REPLICAS_DRIFT, message, ScaleTarget(0), *actions)
+    return acts(Reason.REPLICAS_DRIFT, message, *actions)
 
 
 def health_changed(snap: Snapshot, now: float) -> Decision | None:

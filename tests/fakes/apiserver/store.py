@@ -71,6 +71,9 @@ class Write:
 
 KUBECTL = Write()
 
+Admission = Callable[[Kind, Manifest, Manifest, Write], None]
+"""Told kind, old object, new object and the way of writing; changes the new object in place."""
+
 
 def key_of(manifest: Mapping[str, Any]) -> Key:
     meta = manifest["metadata"]
@@ -87,6 +90,8 @@ class Store:
         self.compacted = 0
         """Watches from a version below this are too old."""
         self.history: list[Change] = []
+        self.admission: list[Admission] = []
+        """Change an update of a main resource before it is checked and stored, as mutating policies do."""
         self._objects: dict[Kind, dict[Key, Manifest]] = {kind: {} for kind in kinds}
         self._owners: dict[tuple[Kind, Key], Owners] = {}
         self._uids: dict[str, tuple[Kind, Key]] = {}
@@ -336,6 +341,8 @@ class Store:
         check_decodes(kind, proposed)
         obj = restrict(kind, live, proposed, how.subresource)
         fill_defaults(kind.plural, obj)
+        for admit in self.admission if not how.subresource else ():
+            admit(kind, live, obj, how)
         check_valid(kind, obj, live)
         if (
             kind in WITH_GENERATION

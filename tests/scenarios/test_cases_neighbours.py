@@ -1,0 +1,515 @@
+"""What stands around an app and who else writes there: cases X11, X12, X14 and X27.
+
+Autoscalers, budgets and policies are copied for the primary and followed; what others change is put back where users
+would suffer, left alone where they would not, and one app's trouble is no other app's.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from canaryd.core.kinds import (
+    CANARY,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    HORIZONTAL_POD_AUTOSCALER,
+    INGRESS,
+    NETWORK_POLICY,
+    POD_DISRUPTION_BUDGET,
+    SERVICE,
+)
+from tests.fakes.admission import keep_what_canaryd_set
+from tests.scenarios.harness import (
+    HOST,
+    NAMESPACE,
+    Story,
+    deployment,
+    ingress,
+    plan,
+    scenario,
+    service,
+)
+
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
+
+
+# --- names and labels -------------------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_X11_the_same_chart_twice_in_a_namespace_with_one_name_label_is_isolated(told: Story):
+    chart = {"app.kubernetes.io/name": "shop"}
+    for release in ("first", "second"):
+        labels = chart | {"app.kubernetes.io/instance": release}
+        await told.enrol(release, labels=labels, host=f"{release}.test", image=f"{release}:1")
+        told.users(host=f"{release}.test")
+    told.set_image("first:2", "first")
+    await told.until_phase("Succeeded", "first")
+
+    for release in ("first", "second"):
+        own = {p.ip for p in told.cluster.pods(NAMESPACE, f"{release}-primary") if p.ready}
+        for name in (release, f"{release}-primary"):
+            assert own == addresses(told, name)
+    assert "second:1" == told.image("second-primary")
+    assert [] == told.results("second")
+    assert {"first:1", "first:2", "second:1"} == told.plane.by_version().keys()
+    assert [] == told.lost()
+
+
+def addresses(told: Story, name: str) -> set[str]:
+    """Ready addresses behind a Service."""
+    return {
+        address
+        for piece in told.server.store.items(ENDPOINT_SLICE, NAMESPACE)
+        if piece["metadata"]["labels"]["kubernetes.io/service-name"] == name
+        for endpoint in piece["endpoints"] or ()
+        if endpoint["conditions"]["ready"]
+        for address in endpoint["addresses"]
+    }
+
+
+# --- somebody writes the old values back ------------------------------------------------------------------------------
+
+
+async def put_back(told: Story, *, replicas: int = 3, times: int = 5) -> None:
+    """What a GitOps tool does: forced applies of what is in Git, again and again."""
+    labels = {"app": "app"}
+    for _ in range(times):
+        told.server.apply(
+            deployment(
+                "app",
+                image="app:1",
+                replicas=replicas,
+                annotations={},
+                pod_spec=None,
+                labels=labels,
+            ),
+            "gitops",
+        )
+        told.server.apply(service("app", labels), "gitops")
+        await asyncio.sleep(5)
+
+
+@scenario
+async def test_X12_selector_and_replicas_put_back_lose_nobody_under_idle_keep(told: Story):
+    await told.enrol(annotations=plan(idle="keep"))
+    told.users()
+    await put_back(told)
+
+    assert [] == told.lost()
+    assert {"app": "app-primary"} == told.selector()
+    assert 3 == told.replicas()
+
+
+@scenario
+async def test_X12_selector_and_replicas_put_back_lose_nobody_under_the_admission_policy(
+    told: Story,
+):
+    told.server.store.admission.append(keep_what_canaryd_set)
+    await told.enrol()
+    told.users()
+    told.server.requests.clear()
+    await put_back(told)
+
+    assert [] == told.lost()
+    assert {"app": "app-primary"} == told.selector()
+    assert 0 == told.replicas()
+    assert [] == told.writes()
+
+
+@scenario
+async def test_X12_with_neither_the_selector_is_pointed_back_at_once_and_the_cost_is_told(
+    told: Story,
+):
+    await told.enrol()
+    users = told.users()
+    await asyncio.sleep(10)
+    told.cluster.endpoint_delay_s = 0.0  # the worst case: endpoints follow before we do
+    told.server.apply(service("app", {"app": "app"}), "gitops")
+    took = await told.until(lambda: told.selector() == {"app": "app-primary"}, "pointed back", 1)
+
+    assert took < 0.1
+    await told.until_event("SelectorDrift", seconds=1)
+    [note] = told.memory.notes("SelectorDrift")
+    assert "Service app was changed by somebody else" in note
+    assert "got no answer" in note
+    await asyncio.sleep(20)
+    # One look of the data plane at empty endpoints: the reason why reaction is not enough (design 2).
+    assert 0 < len(told.lost()) <= users.rate * (told.plane.throttle_s + took + 0.1)
+    assert 1 == told.memory.reasons().count("SelectorDrift")
+
+
+@scenario
+async def test_X12_replicas_put_back_between_runs_are_taken_as_the_primarys(told: Story):
+    await told.enrol()
+    told.users()
+    await asyncio.sleep(10)
+    told.server.patch(DEPLOYMENT, NAMESPACE, "app", {"spec": {"replicas": 3}})
+
+    assert await told.until(lambda: told.replicas() == 0, "idle again", 5) < 0.5
+    await told.until(lambda: told.replicas("app-primary") == 3, "the primary has them", 1)
+    await told.until_event("ReplicasDrift", seconds=1)
+    await asyncio.sleep(30)
+    assert 1 == told.memory.reasons().count("ReplicasDrift")
+    assert [] == told.lost()
+
+
+@scenario
+async def test_X12_a_tool_that_never_stops_is_fought_for_the_selector_and_reported(told: Story):
+    await told.enrol()
+    for _ in range(30):
+        told.server.apply(service("app", {"app": "app"}), "gitops")
+        await told.until(lambda: told.selector() == {"app": "app-primary"}, "pointed back", 1)
+        await asyncio.sleep(1)
+
+    assert 30 == told.memory.reasons().count("SelectorDrift")
+
+
+@scenario
+async def test_a_weight_edited_by_hand_is_written_again(told: Story):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(20)
+    key = "nginx.ingress.kubernetes.io/canary-weight"
+    told.server.patch(INGRESS, NAMESPACE, "app-canary", {"metadata": {"annotations": {key: "90"}}})
+
+    assert await told.until_weight(20) < 0.5
+    await told.until_event("TrafficDrift", seconds=1)
+    await told.until_phase("Succeeded")
+
+
+@scenario
+async def test_a_canary_ingress_deleted_in_mid_run_is_made_again_at_its_weight(told: Story):
+    await told.enrol()
+    told.users()
+    told.set_image("app:2")
+    await told.until_weight(20)
+    told.server.remove(INGRESS, NAMESPACE, "app-canary")
+
+    assert await told.until_weight(20) < 0.5
+    await told.until_phase("Succeeded")
+    assert [] == told.lost()
+
+
+@scenario
+async def test_a_main_ingress_deleted_in_mid_run_leaves_no_canary_route_of_its_own(told: Story):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(50)
+    told.server.remove(INGRESS, NAMESPACE, "app")
+    await told.until_weight(0, seconds=1)
+    assert ("True", "IngressNotFound") == await settled_condition(told, "Stalled")
+    await asyncio.sleep(30)
+    assert "app:1" == told.image()
+
+    told.server.put(ingress("app", HOST))
+    told.users()
+    await told.until_phase("Succeeded")
+    assert "app:2" == told.image()
+
+
+async def settled_condition(told: Story, kind: str) -> tuple[str, str]:
+    await told.until(lambda: told.condition(kind) != ("", ""), f"condition {kind}", 5)
+    return told.condition(kind)
+
+
+@scenario
+async def test_a_host_changed_in_mid_run_is_followed_by_the_canary_route(told: Story):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(20)
+    told.server.put(ingress("app", "new.test"))
+    await told.until(
+        lambda: told.stored(INGRESS, "app-canary")["spec"]["rules"][0]["host"] == "new.test",
+        "the new host",
+        1,
+    )
+    told.users(host="new.test")
+    await told.until_phase("Succeeded")
+
+    assert "app:2" in told.plane.by_version()
+
+
+@pytest.mark.parametrize("name", ["app-primary", "app-canary"])
+@scenario
+async def test_a_service_of_ours_deleted_in_mid_run_is_made_again(told: Story, name):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(20)
+    told.server.remove(SERVICE, NAMESPACE, name)
+    await told.until(lambda: told.exists(SERVICE, name), f"Service {name}", 1)
+    await told.until_phase("Succeeded")
+
+
+@scenario
+async def test_X27_a_primary_deleted_while_the_target_carries_a_failed_revision_is_the_good_one(
+    told: Story,
+):
+    await told.enrol()
+    told.source.bad_images.add("app:2")
+    told.set_image("app:2")
+    await told.until_phase("Failed")
+    await told.until_idle()
+    told.server.remove(DEPLOYMENT, NAMESPACE, "app-primary")
+    await told.until(lambda: told.exists(DEPLOYMENT, "app-primary"), "the primary", 1)
+
+    assert "app:1" == told.image()
+    await told.until(lambda: told.cluster.is_rolled_out(NAMESPACE, "app-primary"), "rolled out")
+    await asyncio.sleep(60)
+    users = told.users()
+    await asyncio.sleep(10)
+    told.plane.stop(users)
+    assert {"app:1"} == told.plane.by_version().keys()
+    assert "Failed" == told.phase()
+    assert "PrimaryRebuilt" in told.memory.reasons()
+
+
+@scenario
+async def test_X27_primary_and_record_deleted_together_never_make_a_failed_revision_stable(
+    told: Story,
+):
+    await told.enrol()
+    told.source.bad_images.add("app:2")
+    told.set_image("app:2")
+    await told.until_phase("Failed")
+    await told.until_idle()
+    told.server.remove(CANARY, NAMESPACE, "app")
+    await told.until_phase("Initialized", seconds=60)
+    assert "app:1" == told.image()
+    await told.until_phase("Failed")
+
+    assert "app:1" == told.image()
+
+
+@scenario
+async def test_a_primary_edited_by_hand_gets_its_template_back(told: Story):
+    await told.enrol()
+    told.users()
+    await asyncio.sleep(5)
+    told.set_image("app:handmade", "app-primary")
+    await told.until(lambda: told.image() == "app:1", "the promoted template", 1)
+    await asyncio.sleep(20)
+
+    assert "PrimaryDrift" in told.memory.reasons()
+    assert [] == told.lost()
+
+
+# --- what cannot be handled -------------------------------------------------------------------------------------------
+
+
+def add_bare_rule(told: Story) -> None:
+    """A rule with a host and nothing else, as some controllers take for a default backend."""
+    rules = [*ingress("app", HOST)["spec"]["rules"], {"host": "bare.test"}]
+    told.server.patch(INGRESS, NAMESPACE, "app", {"spec": {"rules": rules}})
+
+
+@scenario
+async def test_X14_an_ingress_rule_without_http_is_an_error_of_that_app_alone(told: Story):
+    await told.enrol("good", host="good.test", image="good:1")
+    told.deploy("app", annotations=plan())
+    add_bare_rule(told)
+    await told.until(lambda: told.condition("Stalled") == ("True", "IngressInvalid"), "the reason")
+
+    assert "rule 1 (bare.test) has no http paths" in told.message()
+    assert not told.exists(DEPLOYMENT, "app-primary")
+    told.set_image("good:2", "good")
+    await told.until_phase("Succeeded", "good")
+    told.server.put(ingress("app", HOST))
+    await told.until_phase("Initialized")
+
+
+@scenario
+async def test_X14_an_obstacle_that_comes_in_mid_run_leaves_nobody_on_a_canary_that_dies(
+    told: Story,
+):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(50)
+    add_bare_rule(told)
+    await asyncio.sleep(5)
+    assert 50 == told.weight()
+    told.cluster.break_pods("app")
+
+    assert await told.until_weight(0) < 1
+    told.cluster.heal_pods()
+    told.server.put(ingress("app", HOST))
+    await told.until_weight(20)
+    await told.until_phase("Succeeded")
+
+
+# --- what is copied ---------------------------------------------------------------------------------------------------
+
+
+def autoscaler(low: int = 2, high: int = 10) -> dict[str, Any]:
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"namespace": NAMESPACE, "name": "app"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app"},
+            "minReplicas": low,
+            "maxReplicas": high,
+            "metrics": [
+                {
+                    "type": "Resource",
+                    "resource": {
+                        "name": "cpu",
+                        "target": {"type": "Utilization", "averageUtilization": 70},
+                    },
+                }
+            ],
+        },
+    }
+
+
+@scenario
+async def test_an_autoscaler_is_copied_for_the_primary_and_edits_of_it_flow(told: Story):
+    told.server.put(autoscaler())
+    await told.enrol()
+    made = told.stored(HORIZONTAL_POD_AUTOSCALER, "app-primary")["spec"]
+    assert "app-primary" == made["scaleTargetRef"]["name"]
+    assert (2, 10) == (made["minReplicas"], made["maxReplicas"])
+    assert autoscaler()["spec"]["metrics"] == made["metrics"]
+
+    told.server.put(autoscaler(high=20))
+    await told.until(
+        lambda: told.stored(HORIZONTAL_POD_AUTOSCALER, "app-primary")["spec"]["maxReplicas"] == 20,
+        "the new bound",
+        1,
+    )
+    told.server.remove(HORIZONTAL_POD_AUTOSCALER, NAMESPACE, "app")
+    await told.until(
+        lambda: not told.exists(HORIZONTAL_POD_AUTOSCALER, "app-primary"), "the copy is gone", 1
+    )
+
+
+@scenario
+async def test_the_canary_has_as_many_pods_as_the_autoscaler_gave_the_primary(told: Story):
+    told.server.put(autoscaler())
+    await told.enrol()
+    told.users()
+    told.cluster.autoscale(NAMESPACE, "app-primary", 6)
+    await told.until(lambda: told.cluster.ready(NAMESPACE, "app-primary") == 6, "six pods")
+    told.set_image("app:2")
+    await told.until_weight(20)
+    assert 6 == told.replicas()
+
+    await told.until_phase("Succeeded")
+    assert 6 == told.replicas("app-primary")
+    assert [] == told.lost()
+
+
+@scenario
+async def test_a_canary_that_its_autoscaler_made_larger_is_not_scaled_down_again(told: Story):
+    told.server.put(autoscaler())
+    await told.enrol(annotations=plan(interval="60s"))
+    told.set_image("app:2")
+    await told.until_weight(20)
+    told.cluster.autoscale(NAMESPACE, "app", 8)
+    await told.until(lambda: told.cluster.ready(NAMESPACE, "app") == 8, "eight pods")
+    sizes: list[int] = []
+    told.server.store.subscribe(
+        lambda change: (
+            sizes.append(change.new["spec"]["replicas"])
+            if change.kind == DEPLOYMENT and change.key[1] == "app"
+            else None
+        )
+    )
+    told.set_image("app:3")
+    await told.until_weight(20)
+    assert {8} == set(sizes)
+    await told.until_phase("Succeeded")
+    assert {8, 0} == set(sizes)
+
+
+@scenario
+async def test_a_disruption_budget_is_copied_for_the_primary(told: Story):
+    budget = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"namespace": NAMESPACE, "name": "app"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "app"}}},
+    }
+    told.server.put(budget)
+    await told.enrol()
+    made = told.stored(POD_DISRUPTION_BUDGET, "app-primary")["spec"]
+    assert {"minAvailable": 1, "selector": {"matchLabels": {"app": "app-primary"}}} == made
+
+    told.server.patch(POD_DISRUPTION_BUDGET, NAMESPACE, "app", {"spec": {"minAvailable": 2}})
+    await told.until(
+        lambda: told.stored(POD_DISRUPTION_BUDGET, "app-primary")["spec"]["minAvailable"] == 2,
+        "the edit",
+        1,
+    )
+
+
+@scenario
+async def test_a_network_policy_that_would_cut_the_primary_off_is_there_before_its_pods(
+    told: Story,
+):
+    for name, selector, rules in (("deny", {}, []), ("app", {"matchLabels": {"app": "app"}}, [{}])):
+        told.server.put(
+            {
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": {"namespace": NAMESPACE, "name": name},
+                "spec": {"podSelector": selector, "ingress": rules, "policyTypes": ["Ingress"]},
+            }
+        )
+    order: list[str] = []
+    told.server.store.subscribe(
+        lambda change: (
+            order.append(change.kind.kind)
+            if change.type == "ADDED" and change.key[1] == "app-primary"
+            else None
+        )
+    )
+    await told.enrol()
+
+    made = told.stored(NETWORK_POLICY, "app-primary")["spec"]
+    assert {"matchLabels": {"app": "app-primary"}} == made["podSelector"]
+    assert not told.exists(NETWORK_POLICY, "deny-primary")
+    assert order.index("NetworkPolicy") < order.index("Deployment")
+
+
+# --- many apps --------------------------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_two_apps_of_a_namespace_do_not_affect_each_other(told: Story):
+    for name in ("good", "bad"):
+        await told.enrol(name, host=f"{name}.test", image=f"{name}:1")
+        told.users(host=f"{name}.test")
+    told.source.bad_images.add("bad:2")
+    told.set_image("good:2", "good")
+    told.set_image("bad:2", "bad")
+    await told.until_phase("Succeeded", "good")
+    await told.until_phase("Failed", "bad")
+    await asyncio.sleep(10)
+
+    assert ("good:2", "bad:1") == (told.image("good-primary"), told.image("bad-primary"))
+    told.annotate("bad", enabled=None)
+    await told.until(lambda: not told.exists(DEPLOYMENT, "bad-primary"), "bad has left")
+    assert 2 == told.cluster.ready(NAMESPACE, "good-primary")
+    assert {"app": "good-primary"} == told.selector("good")
+    assert {"app": "bad"} == told.selector("bad")
+    assert [] == told.lost()
+
+
+@scenario
+async def test_a_daemon_that_starts_among_twenty_enrolled_apps_writes_nothing(told: Story):
+    names = [f"app{number}" for number in range(20)]
+    for name in names:
+        told.deploy(name, annotations=plan(), host=f"{name}.test")
+    for name in names:
+        await told.until_phase("Initialized", name)
+        await told.until_idle(name)
+    await asyncio.sleep(5)
+    await told.kill()
+    told.server.requests.clear()
+    await told.start()
+    await asyncio.sleep(60)
+
+    assert [] == told.writes()
+    assert 0 == told.server.requests.count(verb="get")

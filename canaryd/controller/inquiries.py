@@ -161,7 +161,7 @@ class Inquiries:
                 return await self._metrics.ask(check, context.identity, since=question.since)
             case HookSpec() as hook:
                 payload = {**context.hook_payload, "type": str(hook.type)}
-                payload["idempotencyKey"] = question.id
+                payload["idempotencyKey"] = "/".join((*context.key, question.id))
                 payload["metadata"] = dict(hook.payload)
                 return await self._hooks.call(hook, payload, namespace=context.key[0])
             case LoadTestSpec() as test:
@@ -181,7 +181,7 @@ class Inquiries:
         told = {
             **payload,
             "type": str(hook.type),
-            "idempotencyKey": f"{occasion}/{hook.name}",
+            "idempotencyKey": "/".join((*key, occasion, hook.name)),
             "metadata": dict(hook.payload),
         }
         try:

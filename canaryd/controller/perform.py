@@ -50,7 +50,7 @@ from canaryd.core.kinds import (
 from canaryd.core.model import HookType
 from canaryd.core.rollout.facts import routes_as_decided
 from canaryd.core.snapshot import Snapshot
-from canaryd.core.state import RolloutState
+from canaryd.core.state import RolloutState, RunState
 from canaryd.core.status import StatusInput, render
 from canaryd.core.subset import merge_diff
 from canaryd.core.views import DeploymentView, Identity, Key, ObjectView, ServiceView
@@ -90,18 +90,19 @@ class Performer:
             StaleTarget: the target changed while its snapshot was taken.
 
         """
+        news = _Occasion(gathered.snapshot, decision)
         pending = list(decision.actions)
         while pending:
             action = pending.pop(0)
             try:
-                await self._one(gathered, action)
+                await self._one(gathered, action, news)
             except (KubeError, StaleTarget):
                 for later in pending:
                     if isinstance(later, WriteRoute) and later.is_retreat:
-                        await self._one(gathered, later)
+                        await self._one(gathered, later, news)
                 raise
 
-    async def _one(self, gathered: Gathered, action: Action) -> None:
+    async def _one(self, gathered: Gathered, action: Action, news: "_Occasion") -> None:
         snap = gathered.snapshot
         match action:
             case SaveState(state):
@@ -140,9 +141,10 @@ class Performer:
             case StopAsking():
                 self._tools.inquiries.stop(snap.key)
             case Notify(hooks, occasion):
-                self._tools.inquiries.notify(snap.key, _hook_payload(snap), hooks, occasion)
+                name = f"{news.run_id}/{occasion}"
+                self._tools.inquiries.notify(snap.key, news.payload(), hooks, name)
             case Emit():
-                self._emit(snap, action)
+                self._emit(snap, action, news)
             case _:
                 assert_never(action)
 
@@ -330,7 +332,7 @@ class Performer:
 
     # --- people and the world ---------------------------------------------------------------------
 
-    def _emit(self, snap: Snapshot, event: Emit) -> None:
+    def _emit(self, snap: Snapshot, event: Emit, news: "_Occasion") -> None:
         target = snap.target
         deployment = _reference("apps/v1", "Deployment", snap.key, target.id.uid if target else "")
         canary = self._tools.cache.canaries.get(*snap.key)
@@ -350,8 +352,8 @@ class Performer:
             extra["timestamp"] = str(int(self._tools.clock.wall() * 1000))
             told = tuple(replace(h, payload={**h.payload, **extra}) for h in hooks)
             # Not through the context: while leaving, or behind an obstacle, there is no app.
-            occasion = f"event {event.reason}"
-            self._tools.inquiries.notify(snap.key, _hook_payload(snap), told, occasion)
+            occasion = f"event/{event.reason}/{extra['timestamp']}"
+            self._tools.inquiries.notify(snap.key, news.payload(), told, occasion)
 
     def _context(self, snap: Snapshot) -> Context:
         app = snap.app
@@ -363,7 +365,9 @@ class Performer:
         return Context(
             key=snap.key,
             identity=self._tools.router.identity(app),
-            hook_payload=_hook_payload(snap),
+            hook_payload=_hook_payload(
+                snap.key, snap.state, snap.state.run if snap.state else None
+            ),
             load_url=_url(address, port),
             load_host=f"{app.apex.id.name}.{snap.key[0]}",
         )
@@ -380,12 +384,38 @@ def _target(snap: Snapshot) -> DeploymentView:
     return snap.target
 
 
-def _hook_payload(snap: Snapshot) -> dict[str, Any]:
-    """What every hook is told: the app and its run."""
-    state, run = snap.state, snap.state.run if snap.state else None
+@dataclass(frozen=True, slots=True)
+class _Occasion:
+    """What people are told of: the app as the decision leaves it, and the run it began or ended."""
+
+    snapshot: Snapshot
+    decision: Decision
+
+    @property
+    def state(self) -> RolloutState | None:
+        """The state after the decision."""
+        saved = [a.state for a in self.decision.actions if isinstance(a, SaveState)]
+        return saved[-1] if saved else self.snapshot.state
+
+    @property
+    def run(self) -> RunState | None:
+        """The run under way after the decision, else the one it ended."""
+        before = self.snapshot.state.run if self.snapshot.state else None
+        return (self.state.run if self.state else None) or before
+
+    @property
+    def run_id(self) -> str:
+        return self.run.id if self.run else ""
+
+    def payload(self) -> dict[str, Any]:
+        return _hook_payload(self.snapshot.key, self.state, self.run)
+
+
+def _hook_payload(key: Key, state: RolloutState | None, run: RunState | None) -> dict[str, Any]:
+    """What every hook is told: the app and its run. Flagger's fields, then ours."""
     return {
-        "name": snap.key[1],
-        "namespace": snap.key[0],
+        "name": key[1],
+        "namespace": key[0],
         "phase": str(state.phase) if state else "",
         "checksum": run.id if run else "",
         "runId": run.id if run else "",

@@ -10,10 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from canaryd.core import manifests, names, routes_nginx
+from canaryd.core.fingerprint import REVISION_CHARS
 from canaryd.core.model import CanarySpec, IdlePolicy
 from canaryd.core.reasons import Reason
 from canaryd.core.snapshot import App, Obstacle
 from canaryd.core.views import DeploymentView, ObjectView, ServiceView, selects
+
+MAX_SUBDOMAIN = 253
+"""Characters in the names of most objects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,7 @@ def discover(
     target: DeploymentView, spec: CanarySpec, around: Surroundings
 ) -> tuple[App | None, tuple[Obstacle, ...]]:
     """Find what belongs to a target; the app is None when something stands in the way."""
-    obstacles = list(_workload_obstacles(target))
+    obstacles = [*_workload_obstacles(target), *_config_obstacles(target, spec)]
     label = manifests.selector_label(target, spec)
     if label is None:
         wanted = f" {spec.selector_label}" if spec.selector_label else ""
@@ -116,7 +120,7 @@ def _workload_obstacles(target: DeploymentView) -> Iterable[Obstacle]:
             f"Deployment {name} is paused (spec.paused); resume it with kubectl rollout resume",
         )
     if (
-        len(names.snapshot_name(name, "0" * 10)) > 253
+        len(names.snapshot_name(name, "0" * REVISION_CHARS)) > MAX_SUBDOMAIN
         or len(names.primary_name(name)) > names.MAX_NAME
     ):
         yield Obstacle(
@@ -124,6 +128,19 @@ def _workload_obstacles(target: DeploymentView) -> Iterable[Obstacle]:
             f"Deployment name {name} is too long: {name}-primary must fit in {names.MAX_NAME}"
             " characters",
         )
+
+
+def _config_obstacles(target: DeploymentView, spec: CanarySpec) -> Iterable[Obstacle]:
+    for reference in target.references if spec.config_tracking else ():
+        copied = names.config_copy_name(reference.name, "0" * REVISION_CHARS)
+        if reference.key not in spec.config_exclude and len(copied) > MAX_SUBDOMAIN:
+            kind = "ConfigMap" if reference.kind == "configmap" else "Secret"
+            yield Obstacle(
+                Reason.WORKLOAD_UNSUPPORTED,
+                f"{kind} name {reference.name} is too long: its versioned copies are named"
+                f" {names.config_copy_name(reference.name, 'HASH')}, which must fit in"
+                f" {MAX_SUBDOMAIN} characters. Name it in canaryd.io/config-exclude to share it",
+            )
 
 
 def _apex(
@@ -179,6 +196,14 @@ def _apex(
         return None
     else:
         chosen = fitting[0]
+    if len(names.primary_name(chosen.id.name)) > names.MAX_NAME:
+        obstacles.append(
+            Obstacle(
+                Reason.WORKLOAD_UNSUPPORTED,
+                f"Service name {chosen.id.name} is too long: {names.primary_name(chosen.id.name)}"
+                f" must fit in {names.MAX_NAME} characters",
+            )
+        )
     others = sorted(s.id.name for s in fitting if s.id.name != chosen.id.name)
     if others and spec.idle is IdlePolicy.SCALE_TO_ZERO:
         obstacles.append(
@@ -217,10 +242,11 @@ def _ingresses(
                     " backend; create one, or name it in canaryd.io/ingress",
                 )
             )
+    canaries = [i for i in users.values() if routes_nginx.is_canary(i)]
     obstacles.extend(
         Obstacle(Reason.INGRESS_INVALID, problem)
         for ingress in chosen
-        if (problem := routes_nginx.problem_of(ingress, apex.id.name))
+        if (problem := routes_nginx.problem_of(ingress, apex.id.name, canaries))
     )
     return tuple(sorted(chosen, key=lambda i: i.id.name))
 

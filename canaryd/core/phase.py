@@ -50,7 +50,7 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (P.WAITING, P.PROGRESSING): "confirm-rollout passed",
     (P.WAITING, P.SUCCEEDED): "reverted before anything started",
     (P.WAITING, P.INITIALIZED): "reverted before anything started, nothing was promoted yet",
-    (P.WAITING, P.FAILED): "max-duration passed, or a rollback hook fired",
+    (P.WAITING, P.FAILED): "max-duration passed",
     (P.PROGRESSING, P.WAITING): "a newer revision waits for confirm-rollout",
     (P.PROGRESSING, P.WAITING_PROMOTION): "all steps passed, confirm-promotion has not",
     (P.PROGRESSING, P.PROMOTING): "all steps passed",

@@ -59,9 +59,17 @@ def leads_to(ingress: ObjectView, service: str) -> bool:
     return default == service or bool(backend_paths(ingress, service))
 
 
-def problem_of(ingress: ObjectView, service: str) -> str:
-    """Why this Ingress cannot carry a canary, in words; empty when it can."""
+def problem_of(ingress: ObjectView, service: str, canaries: Iterable[ObjectView] = ()) -> str:
+    """Why this Ingress cannot carry a canary, in words; empty when it can.
+
+    ``canaries`` are the canary Ingresses of the namespace that are not ours.
+    """
     name = f"Ingress {ingress.id.name}"
+    if is_canary(ingress):
+        return (
+            f"{name} is a canary itself, by its own annotations, and leads to Service {service};"
+            " remove it, or name the main Ingress in canaryd.io/ingress"
+        )
     for index, rule in enumerate(ingress.spec.get("rules") or ()):
         if not (rule.get("http") or {}).get("paths"):
             return (
@@ -74,6 +82,11 @@ def problem_of(ingress: ObjectView, service: str) -> str:
             f"{name} has no path whose backend is Service {service}; point a path at it, or name"
             " another Ingress in canaryd.io/ingress"
         )
+    if others := _rivals(ingress, service, canaries):
+        return (
+            f"{name} has a canary already: Ingress {', '.join(others)}, which is not canaryd's."
+            " Of several canaries on a path only the oldest counts; remove that one"
+        )
     return ""
 
 
@@ -82,12 +95,10 @@ def is_canary(ingress: ObjectView) -> bool:
     return any(k.endswith(_MARK) and v == "true" for k, v in ingress.annotations.items())
 
 
-def rivals(main: ObjectView, service: str, canaries: Iterable[ObjectView]) -> tuple[str, ...]:
-    """Canary Ingresses of somebody else on a path that ours would be on: readers take one only,
-    the older, and say nothing about the other.
-    """
+def _rivals(main: ObjectView, service: str, canaries: Iterable[ObjectView]) -> list[str]:
+    """Canary Ingresses of somebody else on a path that ours would be on."""
     wanted = {(p.host, p.path) for p in backend_paths(main, service)}
-    return tuple(sorted(c.id.name for c in canaries if wanted & set(_places(c))))
+    return sorted(c.id.name for c in canaries if wanted & set(_places(c)))
 
 
 def _places(ingress: ObjectView) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from canaryd.core.gates import Verdict
 from canaryd.core.model import CanarySpec, IdlePolicy
 from canaryd.core.phase import RUN_PHASES, Phase
 from canaryd.core.reasons import Reason
@@ -201,8 +202,8 @@ def _analysis_claims(state: RolloutState) -> dict[str, Claim]:
     """Outcome of the last evaluation; absent before there was one."""
     if not state.verdicts:
         return {}
-    failed = [v for v in state.verdicts if v.verdict == "Fail"]
-    open_ = [v for v in state.verdicts if v.verdict == "Inconclusive"]
+    failed = [v for v in state.verdicts if v.verdict == Verdict.FAIL]
+    open_ = [v for v in state.verdicts if v.verdict == Verdict.INCONCLUSIVE]
     if failed:
         claim = ("False", str(Reason.METRIC_FAILED))
     elif open_:

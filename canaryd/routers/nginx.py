@@ -55,7 +55,11 @@ class NginxRouter:
         return self._propagation_s
 
     def validate(self, spec: CanarySpec) -> tuple[str, ...]:
-        return ()
+        return tuple(
+            f"weight {weight} cannot be written: Ingress annotations carry whole percents, 0 to 100"
+            for weight in spec.weights
+            if not 0 <= weight <= 100
+        )
 
     def read(self, app: App) -> RouteState:
         weights: set[int | None] = set()
@@ -69,12 +73,7 @@ class NginxRouter:
             weight = routes_nginx.weight_of(live, self._prefix)
             weights.add(weight)
             wanted = self._manifest(app, main, weight or 0)
-            in_sync = (
-                in_sync
-                and is_subset(wanted["spec"], live.spec)
-                and is_subset(wanted["metadata"]["annotations"], live.annotations)
-                and not routes_nginx.foreign_parts(live, self._prefix)
-            )
+            in_sync = in_sync and self._follows(live, wanted)
         known = [w for w in weights if w is not None]
         return RouteState(
             weight=max(known, default=None),
@@ -144,6 +143,22 @@ class NginxRouter:
             prefix=self._prefix,
             weight=weight,
             ingress_class=app.spec.ingress_class,
+        )
+
+    def _follows(self, live: ObjectView, wanted: JsonDict) -> bool:
+        """Whether a canary Ingress says what we would write, and nothing else that routes."""
+        annotations = wanted["metadata"]["annotations"]
+        legacy = routes_nginx.CLASS_ANNOTATION
+        # Whichever way the main Ingress names its class, only that one may stand on the copy. A
+        # name that the cluster's default class added to a copy that wants none is not ours to take.
+        names_class_once = (legacy in live.annotations) == (legacy in annotations) and not (
+            legacy in annotations and live.spec.get("ingressClassName")
+        )
+        return (
+            is_subset(wanted["spec"], live.spec)
+            and is_subset(annotations, live.annotations)
+            and names_class_once
+            and not routes_nginx.foreign_parts(live, self._prefix)
         )
 
     def _ours(self, key: Key) -> list[ObjectView]:

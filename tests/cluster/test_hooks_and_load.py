@@ -54,7 +54,7 @@ def test_a_release_without_users_asks_its_hooks_and_is_judged_by_its_own_load_te
     assert ("Passed", 200) == passed["during"]
     assert ("Passed", 200) == passed["last"]
     [load] = [m for m in status["metrics"] if m["name"] == "load-test.get"]
-    assert "Pass" == load["verdict"]
+    assert "Passed" == load["verdict"]
     assert load["samples"] >= 350
     assert "two" == app.primary_message()
 

@@ -11,6 +11,7 @@ from tests.cluster.audit import AuditLog
 from tests.cluster.daemon import ROOT, Daemon, Installation
 from tests.cluster.figures import record
 from tests.cluster.local.client import Cluster
+from tests.cluster.test_hooks_and_load import BY_LOAD_ALONE
 from tests.cluster.test_safety import enrolled
 from tests.cluster.traffic import Users
 
@@ -34,7 +35,7 @@ def test_an_autoscaler_is_copied_for_the_primary_and_its_edits_follow(
     cluster: Cluster, namespace: str, daemon: Daemon
 ):
     cluster.apply([autoscaler("app", low=3)], namespace=namespace)
-    app = enrolled(cluster, namespace)
+    app = enrolled(cluster, namespace, **BY_LOAD_ALONE)
 
     copy = app.object("hpa", "app-primary")
     assert "app-primary" == copy["spec"]["scaleTargetRef"]["name"]

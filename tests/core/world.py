@@ -609,6 +609,14 @@ class World:
         """The user edits the ConfigMap; pods that run keep what they were started with."""
         self.config = config
 
+    def scale_target(self, replicas: int) -> None:
+        """Somebody scales the target by hand."""
+        self._scale(self.target, replicas, self.target_ready(), self.config)
+
+    def scale_primary(self, replicas: int) -> None:
+        """Somebody scales the primary by hand."""
+        self._scale(self.primary, replicas, self.primary_ready(), self.primary.config)
+
     def delete_target(self) -> None:
         """The user deletes the Deployment; what it owns is collected by :meth:`collect`."""
         self.target = None

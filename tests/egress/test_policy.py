@@ -225,6 +225,7 @@ def allows(policy, host, address):
     return policy.judge(found[0], target, [address], found[0].lookup) is None
 
 
+@pytest.mark.slow
 @given(HOSTS, ADDRESSES, st.lists(ENTRIES), st.lists(NETWORKS), ENTRIES, NETWORKS)
 def test_a_setting_that_grows_takes_nothing_away(host, address, hosts, networks, entry, network):
     smaller = EgressPolicy(tuple(hosts), tuple(networks))

@@ -6,9 +6,10 @@ Only the world is fake (API server, controllers, pods, data plane, metrics); the
 
 import asyncio
 import inspect
+import os
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -447,10 +448,12 @@ async def story(
         always_late: it takes every change in as late as it can.
     """
     async with (
+        AsyncExitStack() as exits,
         FakeApiServer(clock=VirtualClock()) as server,
         FakeCluster(server) as cluster,
         DataPlane(cluster, kind=kind, always_late=always_late) as plane,
     ):
+        exits.enter_context(_without_authorities())
         server.ensure_namespace(NAMESPACE)
         source = FakeSource(cluster)
         told = Story(
@@ -472,6 +475,19 @@ async def story(
         finally:
             await told.kill()
         assert told.memory.defects == []
+
+
+@contextmanager
+def _without_authorities() -> Iterator[None]:
+    """Spare each daemon the reading of the system's certificates: the servers of a story speak plain HTTP."""
+    before = os.environ.get("SSL_CERT_FILE", "")
+    os.environ["SSL_CERT_FILE"] = os.devnull
+    try:
+        yield
+    finally:
+        os.environ["SSL_CERT_FILE"] = before
+        if not before:
+            del os.environ["SSL_CERT_FILE"]
 
 
 def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

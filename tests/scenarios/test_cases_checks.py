@@ -304,7 +304,7 @@ async def test_X16_an_event_receiver_that_hangs_delays_nothing():
         disturbed = await time_of_release(told, **hook)
 
         assert told.hooks.called("events") >= 5
-        assert {"hook failed"} == {event for event, _ in told.memory.defects}
+        assert {event for event, _ in told.memory.defects} <= {"hook failed"}
         told.memory.defects.clear()
 
     assert disturbed == pytest.approx(undisturbed, abs=0.1)

@@ -45,9 +45,9 @@ async def test_every_hook_is_called_in_its_place_in_a_release_that_is_promoted(t
         "event",
         "confirm-rollout",
         "pre-rollout",
+        "confirm-traffic-increase",
         "rollback",
         "rollout",
-        "confirm-traffic-increase",
         "confirm-promotion",
         "post-rollout",
     ]
@@ -57,7 +57,7 @@ async def test_every_hook_is_called_in_its_place_in_a_release_that_is_promoted(t
         "confirm-rollout": 1,
         "pre-rollout": 1,
         "rollout": 2,
-        "confirm-traffic-increase": 1,
+        "confirm-traffic-increase": 3,
         "confirm-promotion": 1,
         "post-rollout": 1,
         "rollback": 2,
@@ -155,10 +155,10 @@ async def test_rollout_refused_counts_as_a_failed_check(told: Story):
 
 @scenario
 async def test_confirm_traffic_increase_refused_holds_the_weight_and_judges_on(told: Story):
-    told.hooks.refusing.add("confirm-traffic-increase")
     await told.enrol(annotations=plan(**hooks("confirm-traffic-increase")))
     told.set_image("app:2")
     await told.until_weight(20)
+    told.hooks.refusing.add("confirm-traffic-increase")
     await asyncio.sleep(60)
     assert 20 == told.weight()
     assert ("True", "WaitingForGate") == told.condition("Reconciling")

@@ -31,7 +31,7 @@ from canaryd.core.kinds import (
     Kind,
 )
 from canaryd.core.reasons import Reason
-from tests.scenarios.harness import NAMESPACE, Story, plan, service
+from tests.scenarios.harness import NAMESPACE, Story, ingress, plan, service
 
 Act = Callable[[Story, str], None]
 """Something done to the world for the app of this name."""
@@ -225,9 +225,14 @@ def _narrow_policy(app: str) -> dict[str, Any]:
 
 
 def _ingress(app: str) -> dict[str, Any]:
-    from tests.scenarios.harness import ingress
-
     return ingress(app, f"{app}.test")
+
+
+def _own_canary(app: str) -> dict[str, Any]:
+    made = ingress(f"{app}-by-hand", f"{app}.test")
+    made["metadata"]["annotations"] = {"nginx.ingress.kubernetes.io/canary": "true"}
+    made["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] = "preview"
+    return made
 
 
 SURROUNDINGS = (
@@ -258,6 +263,13 @@ SURROUNDINGS = (
         ("Ingress {app}", "empty.test", "no http paths"),
         edit(INGRESS, "", _add_empty_rule),
         edit(INGRESS, "", _only_paths),
+    ),
+    Trouble(
+        "a canary Ingress made by hand",
+        Reason.INGRESS_INVALID,
+        ("Ingress {app}", "Ingress {app}-by-hand", "only the oldest counts"),
+        put(_own_canary),
+        remove(INGRESS, "-by-hand"),
     ),
     Trouble(
         "no ConfigMap",
@@ -293,6 +305,86 @@ SURROUNDINGS = (
         ("NetworkPolicy {app}-guard", "{app}-primary"),
         put(_narrow_policy),
         remove(NETWORK_POLICY, "-guard"),
+    ),
+)
+
+# --- what only another object can mend ------------------------------------------------------------
+
+
+def deployment_of(told: Story, app: str) -> dict[str, Any]:
+    """The app's Deployment as its team would write it again."""
+    found = told.server.object(DEPLOYMENT, NAMESPACE, app)
+    kept = {"namespace": NAMESPACE, "name": app, "annotations": found["metadata"]["annotations"]}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": kept, "spec": found["spec"]}
+
+
+def remade(change: Callable[[dict[str, Any]], None]) -> Act:
+    """Delete the Deployment and make it anew, changed."""
+
+    def act(told: Story, app: str) -> None:
+        made = deployment_of(told, app)
+        change(made)
+        told.server.remove(DEPLOYMENT, NAMESPACE, app)
+        told.server.put(made)
+
+    return act
+
+
+def _select_by_expression(deployment: dict[str, Any]) -> None:
+    expression = {"key": "app", "operator": "Exists"}
+    deployment["spec"]["selector"]["matchExpressions"] = [expression]
+
+
+def _select_by_labels(deployment: dict[str, Any]) -> None:
+    del deployment["spec"]["selector"]["matchExpressions"]
+
+
+def _point_at(told: Story, app: str, old: str, new: str) -> None:
+    """Give the Service another name, and let the Ingress lead to it."""
+    told.server.remove(SERVICE, NAMESPACE, old)
+    told.server.put(service(new, {"app": app}))
+
+    def change(found: dict[str, Any]) -> None:
+        found["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] = new
+
+    told.server.edit(INGRESS, NAMESPACE, app, change)
+
+
+LONG_SERVICE = "s" * 60
+LONG_CONFIG = ".".join(["c" * 62] * 4)
+
+
+def _use_long_config(told: Story, app: str) -> None:
+    told.server.put(config("ConfigMap", LONG_CONFIG, {"colour": "green"}))
+
+    def change(found: dict[str, Any]) -> None:
+        sources = found["spec"]["template"]["spec"]["containers"][0]["envFrom"]
+        sources.append({"configMapRef": {"name": LONG_CONFIG}})
+
+    told.server.edit(DEPLOYMENT, NAMESPACE, app, change)
+
+
+SHAPES = (
+    Trouble(
+        "matchExpressions",
+        Reason.WORKLOAD_UNSUPPORTED,
+        ("Deployment {app}", "matchExpressions", "matchLabels alone"),
+        remade(_select_by_expression),
+        remade(_select_by_labels),
+    ),
+    Trouble(
+        "a Service whose name is too long",
+        Reason.WORKLOAD_UNSUPPORTED,
+        (f"Service name {LONG_SERVICE} is too long", "63 characters"),
+        lambda told, app: _point_at(told, app, app, LONG_SERVICE),
+        lambda told, app: _point_at(told, app, LONG_SERVICE, app),
+    ),
+    Trouble(
+        "a ConfigMap whose name is too long",
+        Reason.WORKLOAD_UNSUPPORTED,
+        (f"ConfigMap name {LONG_CONFIG} is too long", "canaryd.io/config-exclude"),
+        _use_long_config,
+        annotate(config_exclude=f"configmap/{LONG_CONFIG}"),
     ),
 )
 

@@ -292,7 +292,7 @@ def test_a_scrape_never_sees_half_of_a_change(telemetry):
     writer = threading.Thread(target=change)
     writer.start()
     try:
-        for _ in range(50):
+        for _ in range(20):
             text = telemetry.expose().decode()
             found = {
                 sample.name: sample

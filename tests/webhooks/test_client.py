@@ -35,6 +35,17 @@ LARGE = HttpTrouble(Trouble.TOO_LARGE, "x: the answer is larger than 262144 byte
 
 
 @dataclass
+class CountingClock(VirtualClock):
+    """Keeps what it was asked to wait."""
+
+    slept: list = field(default_factory=list)
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        await super().sleep(seconds)
+
+
+@dataclass
 class FakeHttp:
     """Gives these answers one after the other, the last for ever; keeps what it was sent and when."""
 
@@ -239,6 +250,14 @@ async def test_waits_grow_and_stay_below_half_a_minute():
     assert [] == outside
 
 
+async def test_the_clock_of_the_process_is_what_waits():
+    http, clock = FakeHttp([503, 503, 200]), CountingClock()
+    client = WebhookClient(lambda _namespace: http, clock=clock)
+    await client.call(a_hook(retries=2), PAYLOAD, namespace="shop")
+
+    assert 2 == len(clock.slept)
+
+
 async def test_waits_differ_so_that_callers_do_not_come_back_all_at_once():
     calls = [FakeHttp([503, 200]) for _ in range(8)]
     await asyncio.gather(*(call(http, retries=1) for http in calls))
@@ -302,6 +321,7 @@ async def test_a_defect_of_ours_is_not_taken_for_an_answer():
         await call(FakeHttp([ZeroDivisionError(), 200]), retries=3)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(st.characters(exclude_categories=())), st.text()))
 def test_any_text_can_be_sent(metadata):
     http = FakeHttp([200])

@@ -192,7 +192,14 @@ def first_weight(snap: Snapshot, now: float) -> Decision | None:
             "the primary is not ready: no weight is raised",
             tell="Normal",
         )
-    return _advance(snap, now, state_of(snap), ())
+    state, hooks = state_of(snap), spec_of(snap).hooks_of(HookType.CONFIRM_TRAFFIC_INCREASE)
+    if hooks:
+        gate = _gate(snap, now, hooks)
+        if gate is not None:
+            return gate
+        answers, _ = ask_hooks(snap, hooks)
+        state = replace(state, hooks=hook_records(state, hooks, answers, now))
+    return _advance(snap, now, state, ())
 
 
 def evaluate(snap: Snapshot, now: float) -> Decision | None:
@@ -254,9 +261,11 @@ def _judge(snap: Snapshot, now: float) -> Decision | None:
 def _passed(snap: Snapshot, now: float, words: list[str]) -> Decision | None:
     state, run, spec = state_of(snap), run_of(snap), spec_of(snap)
     last = run.step >= len(spec.weights) - 1
-    wanted = HookType.CONFIRM_PROMOTION if last else HookType.CONFIRM_TRAFFIC_INCREASE
-    hooks = spec.hooks_of(wanted)
-    if hooks:
+    gates_ahead: tuple[HookType, ...] = (HookType.CONFIRM_TRAFFIC_INCREASE,)
+    if last:
+        gates_ahead += (HookType.CONFIRM_PROMOTION,)
+    for gate in gates_ahead:
+        hooks = spec.hooks_of(gate)
         answers, asking = ask_hooks(snap, hooks)
         if asking is not None:
             return asking
@@ -264,7 +273,7 @@ def _passed(snap: Snapshot, now: float, words: list[str]) -> Decision | None:
         state = replace(state, hooks=hook_records(state, hooks, answers, now))
         if refused:
             message = "; ".join(hook_text(a) for a in refused)
-            if last:
+            if gate is HookType.CONFIRM_PROMOTION:
                 state = replace(state, phase=Phase.WAITING_PROMOTION)
             return _hold(snap, now, state, Reason.WAITING_FOR_GATE, message)
     if last:

@@ -16,7 +16,6 @@ from canaryd.core.decision import (
     Question,
 )
 from canaryd.core.model import HookAnswer, HookSpec, HookType, LoadTestAnswer, MetricAnswer
-from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.rollout.facts import (
     run_of,
@@ -25,15 +24,12 @@ from canaryd.core.rollout.facts import (
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import HookRecord, RolloutState, RunState, VerdictRecord
 
-ANALYSIS = frozenset({Phase.WAITING, Phase.PROGRESSING, Phase.WAITING_PROMOTION})
-
 
 def ask_evaluation(snap: Snapshot) -> Decision | None:
     """Ask what this evaluation still lacks; None when every answer is there."""
     run, spec = run_of(snap), spec_of(snap)
-    questions = [
-        Question(hook_id(snap, h), h) for h in spec.hooks_of(HookType.ROLLBACK, HookType.ROLLOUT)
-    ]
+    hooks = (*spec.hooks_of(HookType.ROLLBACK), *_in_turn(snap, spec.hooks_of(HookType.ROLLOUT)))
+    questions = [Question(hook_id(snap, h), h) for h in hooks]
     questions += [
         Question(_question_id(run, "metric", m.name), m, run.step_started_at) for m in spec.metrics
     ]
@@ -46,9 +42,25 @@ def ask_evaluation(snap: Snapshot) -> Decision | None:
 def ask_hooks(
     snap: Snapshot, hooks: tuple[HookSpec, ...]
 ) -> tuple[list[HookAnswer], Decision | None]:
-    asking = _asking(snap, [Question(hook_id(snap, h), h) for h in hooks])
+    """The answers of these hooks as far as they count, and what to ask before there are all."""
+    asking = _asking(snap, [Question(hook_id(snap, h), h) for h in _in_turn(snap, hooks)])
     answers = [snap.answers.get(hook_id(snap, h)) for h in hooks]
     return [a for a in answers if isinstance(a, HookAnswer)], asking
+
+
+def _in_turn(snap: Snapshot, hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
+    """Hooks to ask by now: those of the lowest ``order`` first, the next once all of them passed.
+
+    One that fails ends its type: what comes after it may rely on it.
+    """
+    due: tuple[HookSpec, ...] = ()
+    for order in sorted({h.order for h in hooks}):
+        turn = tuple(h for h in hooks if h.order == order)
+        due += turn
+        answers = [snap.answers.get(hook_id(snap, h)) for h in turn]
+        if not all(isinstance(a, HookAnswer) and a.passed for a in answers):
+            break
+    return due
 
 
 def _asking(snap: Snapshot, questions: list[Question]) -> Decision | None:
@@ -106,7 +118,7 @@ def hook_result(answer: HookAnswer) -> gates.CheckResult:
 
 def hook_text(answer: HookAnswer) -> str:
     status = f"status {answer.status}" if answer.status else "no answer"
-    return f"hook {answer.hook}: {status}{' ' + answer.detail if answer.detail else ''}"
+    return f"hook {answer.hook}: {status}{f' ({answer.detail})' if answer.detail else ''}"
 
 
 def hook_records(

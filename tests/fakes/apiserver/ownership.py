@@ -6,7 +6,9 @@ an apply owns exactly what it says, takes fields from others only by force,
 and removes what it said last time, says no more, and nobody else owns, together with what was only defaulted beneath it.
 """
 
+import copy
 import json
+import marshal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -72,12 +74,12 @@ Owners = tuple[Ownership, ...]
 
 def clone(value: T) -> T:
     """A deep copy of JSON."""
-    copied: Any = value
-    if isinstance(value, dict):
-        copied = {key: clone(item) for key, item in value.items()}
-    elif isinstance(value, list):
-        copied = [clone(item) for item in value]
-    return cast("T", copied)
+    try:
+        # Several times as fast as a walk, and objects are copied all the time.
+        return cast("T", marshal.loads(marshal.dumps(value)))
+    except ValueError:
+        # Not plain: somebody put a StrEnum or the like into a manifest.
+        return copy.deepcopy(value)
 
 
 def flatten(kind: Kind, manifest: Manifest) -> dict[Path, Any]:

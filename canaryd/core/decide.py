@@ -175,6 +175,7 @@ GUARDS: tuple[Check, ...] = (
     upkeep.unwanted_weight,  # nor on a canary that no run wants
     upkeep.apex_drift,  # users never reach an idle target
     upkeep.primary_lost,  # the primary is rebuilt from what was promoted
+    upkeep.primary_parked,  # and never has no pods
     runs.revision_changed,  # only the revision under analysis has users
     upkeep.primary_changed,
     upkeep.satellites_changed,

@@ -19,12 +19,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.configuration import Configuration
 
 from canaryd import __version__
 from canaryd.kube.credentials import ClientCertificate, Credential, Credentials, signature_of
 from canaryd.kube.kubeconfig import Connection
+from canaryd.kube.packaged import ApiClient, Configuration
 from canaryd.ports.clock import Clock
 from canaryd.ports.errors import ServerError, Unreachable
 

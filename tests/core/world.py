@@ -619,7 +619,7 @@ class World:
 
     def delete_target(self) -> None:
         """The user deletes the Deployment; what it owns is collected by :meth:`collect`."""
-        self.target = None
+        self.target, self.sight, self.waits_for_own_write = None, None, False
 
     def recreate_target(self, template: str) -> None:
         """The user makes it anew: another object of the same name."""

@@ -4,6 +4,8 @@ Each test here fails when somebody brings one back; what the client does instead
 """
 
 import ast
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -41,8 +43,8 @@ def test_A9_of_the_official_package_only_the_transport_is_used_and_in_one_module
         if module.partition(".")[0] in {"kubernetes", "kubernetes_asyncio"}
     }
     assert {
-        ("kube/transport.py", "kubernetes.aio.client.api_client", "ApiClient"),
-        ("kube/transport.py", "kubernetes.aio.client.configuration", "Configuration"),
+        ("kube/packaged.py", "kubernetes.aio.client.api_client", "ApiClient"),
+        ("kube/packaged.py", "kubernetes.aio.client.configuration", "Configuration"),
     } == used
 
 
@@ -111,3 +113,15 @@ def test_there_is_no_shell_and_no_clock_but_the_one_that_is_given():
         if isinstance(node, ast.Attribute) and ast.unparse(node) in banned
     ]
     assert [] == used
+
+
+def test_the_synchronous_half_of_the_official_package_is_not_loaded():
+    program = (
+        "import sys, canaryd.kube.client;"
+        "print([m for m in sys.modules if m.startswith('kubernetes.client')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert "[]" == done.stdout.strip()

@@ -117,6 +117,19 @@ def _recover(snap: Snapshot, now: float, served: str) -> Decision:
     )
 
 
+def clear_route(snap: Snapshot, now: float) -> Decision | None:
+    """Weight left over from a run whose record was lost, or set by hand, goes first: the canary
+    Service is about to lead nowhere.
+    """
+    if not snap.route.weight:
+        return None
+    return acts(
+        Reason.ENROLLING,
+        f"the canary route has weight {snap.route.weight}, which no run asked for; writing 0",
+        WriteRoute(0),
+    )
+
+
 def make_primary(snap: Snapshot, now: float) -> Decision | None:
     """Copies of what selects the target's pods first, then the primary:
     it must not start cut off or unprotected.
@@ -126,7 +139,8 @@ def make_primary(snap: Snapshot, now: float) -> Decision | None:
         return None
     actions: list[Action] = [Apply(m) for m in outdated_satellites(snap)]
     primary = snap.primary
-    if primary is None or primary.annotations.get(names.REVISION) != state.promoted:
+    stale = primary is None or primary.annotations.get(names.REVISION) != state.promoted
+    if primary is None or stale or primary.replicas == 0:
         actions.append(apply_primary(snap, state.promoted))
     actions.extend(Apply(m) for m in missing_services(snap))
     if not actions:
@@ -221,5 +235,5 @@ def _initializing(snap: Snapshot) -> RolloutState | None:
     return state if state.phase is Phase.INITIALIZING else None
 
 
-CHAIN = (begin, make_primary, await_primary, switch_apex, await_endpoints, finish)
+CHAIN = (begin, clear_route, make_primary, await_primary, switch_apex, await_endpoints, finish)
 """Enrolment, in the order that keeps traffic safe."""

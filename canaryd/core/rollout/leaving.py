@@ -36,9 +36,12 @@ from canaryd.core.rollout.facts import (
     with_reason,
 )
 from canaryd.core.snapshot import Snapshot
+from canaryd.core.state import RolloutState
 from canaryd.core.views import ServiceView
 
 DEFAULT_DRAIN_S = CanarySpec().scale_down_delay_s
+UNKNOWN_REVISION = "unknown"
+"""Stands for the promoted revision when nothing tells it any more; nothing is restored then."""
 
 
 def target_gone(snap: Snapshot, now: float) -> Decision | None:
@@ -66,8 +69,9 @@ def target_gone(snap: Snapshot, now: float) -> Decision | None:
 
 
 def not_ours(snap: Snapshot, now: float) -> Decision | None:
-    """A Deployment that is not enrolled and never was."""
-    if snap.resolution.enabled or snap.state is not None or snap.canary is not None:
+    """A Deployment that is not enrolled and never was: nothing of ours is left on its Service."""
+    known = snap.state is not None or snap.canary is not None or snap.stray_apexes
+    if snap.resolution.enabled or known:
         return None
     return Decision(reason=Reason.NOT_ENROLLED, message='canaryd.io/enabled is not "true"')
 
@@ -78,11 +82,30 @@ def leave(snap: Snapshot, now: float) -> Decision | None:
         return None
     state = snap.state
     if state is None or not state.promoted:
+        if snap.stray_apexes:
+            return _recover(snap, now)
         # Never got as far as making anything but the Canary object, which says why.
         return acts(Reason.LEFT, "nothing was enrolled", DeleteOwned(), Forget(), after=None)
     if state.phase is not Phase.TERMINATING:
         return _announce(snap, now)
     return _restore_target(snap, now) or _give_apex_back(snap, now) or _remove(snap, now)
+
+
+def _recover(snap: Snapshot, now: float) -> Decision:
+    """The record was lost, and the Service is still ours: leave in order all the same."""
+    target, primary = target_of(snap), snap.primary
+    served = primary.annotations.get(names.REVISION, "") if primary else ""
+    rebuilt = RolloutState(
+        phase=Phase.TERMINATING,
+        target_uid=target.id.uid,
+        promoted=served or snap.revision.name or UNKNOWN_REVISION,
+        replicas=max(1, primary.replicas if primary else target.replicas),
+        settled_at=now,
+        route_written_at=now,
+    )
+    message = "the record was lost: giving the app back, step by step"
+    saved = SaveState(with_reason(rebuilt, Reason.LEAVING, message))
+    return acts(Reason.LEAVING, message, saved, Emit(Reason.LEAVING, message, "Warning"))
 
 
 def _announce(snap: Snapshot, now: float) -> Decision:

@@ -80,6 +80,24 @@ def primary_lost(snap: Snapshot, now: float) -> Decision | None:
     )
 
 
+def primary_parked(snap: Snapshot, now: float) -> Decision | None:
+    """A primary that somebody scaled to zero serves nobody, and no autoscaler would wake it."""
+    state, primary = state_of(snap), snap.primary
+    if primary is None or primary.replicas > 0:
+        return None
+    wanted = max(1, state.replicas)
+    return _repair(
+        snap,
+        now,
+        Reason.PRIMARY_SCALED,
+        f"primary {primary.id.name} was scaled to zero by somebody else; giving it {wanted}"
+        " replicas again",
+        state,
+        ScalePrimary(wanted),
+        limit=False,
+    )
+
+
 def primary_changed(snap: Snapshot, now: float) -> Decision | None:
     """A primary edited by hand gets its promoted template back."""
     state, primary = state_of(snap), snap.primary
@@ -265,14 +283,10 @@ def primary_scale(snap: Snapshot, now: float) -> Decision | None:
     if state.run is not None:
         return None
     # Somebody scaled the primary by hand: that is what they want the app to have.
-    replicas = max(1, primary.replicas)
+    replicas = primary.replicas
     message = f"{names.primary_name(snap.key[1])} was scaled to {replicas}; later runs use that"
-    actions: list[Action] = [
-        SaveState(replace(with_reason(state, Reason.PRIMARY_SCALED, message), replicas=replicas))
-    ]
-    if primary.replicas == 0:
-        actions.append(ScalePrimary(1))
-    return acts(Reason.PRIMARY_SCALED, message, *actions)
+    saved = replace(with_reason(state, Reason.PRIMARY_SCALED, message), replicas=replicas)
+    return acts(Reason.PRIMARY_SCALED, message, SaveState(saved))
 
 
 def outdated_satellites(snap: Snapshot) -> list[JsonDict]:

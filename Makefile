@@ -51,6 +51,7 @@ layers: $(STAMP) ## import contracts
 
 docs: $(STAMP) ## write the generated reference pages
 	$(BIN)/python docs/generate_annotations.py
+	$(BIN)/python docs/generate_settings.py
 	$(BIN)/python deploy/helm/generate_schema.py
 	$(BIN)/python deploy/helm/generate_rbac_table.py
 

@@ -81,7 +81,7 @@ class Options:
     """Namespaces to watch; empty for the whole cluster."""
     secrets: bool = True
     annotation_prefix: str = "nginx.ingress.kubernetes.io"
-    propagation_s: float = 2.0
+    propagation_s: float = 3.0
     defaults: Mapping[str, str] = field(default_factory=dict)
     workers: int = 16
     resync_s: float = 600.0

@@ -110,7 +110,7 @@ def _listen_host(text: str) -> str:
         raise refuse("is no address; leave it empty for every interface")
     if text.startswith("[") and _is_address(text[1:-1]):
         raise refuse(f'has brackets; write "{text[1:-1]}"')
-    if len(text) > 253 or "*" in text or not _HOST.fullmatch(text):
+    if "*" in text or not _HOST.fullmatch(text):
         raise refuse('is neither an address nor a host name, such as "127.0.0.1", "::1" or ""')
     return text
 
@@ -312,7 +312,7 @@ class Egress(Section):
     allowed_hosts: Annotated[
         tuple[Annotated[str, AfterValidator(_host)], ...], AfterValidator(_unique)
     ] = ()
-    """Host names; `*.example.com` stands for every name below it."""
+    """Host names and addresses; `*.example.com` stands for every name below it."""
     allow_private_networks: Annotated[
         tuple[Annotated[str, AfterValidator(_network)], ...], AfterValidator(_unique)
     ] = ()

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from canaryd.core.decision import Ask, Decision, SaveState, StopAsking
 from canaryd.core.reasons import Reason
 from canaryd.core.snapshot import Snapshot
-from canaryd.core.state import RolloutState
+from canaryd.core.state import HistoryEntry, RolloutState
 from canaryd.core.views import Key
 from canaryd.telemetry.prometheus import Telemetry
 
@@ -107,7 +107,7 @@ class ReconcileJournal:
             reason=str(decision.reason),
             duration_ms=round(seconds * 1000, 1),
             **({"decision": word} if (word := DECISIONS.get(decision.reason)) else {}),
-            **_fields(state),
+            **_fields(state, _ended(snap, state)),
         )
 
     def _measure(self, key: Key, snap: Snapshot | None, state: RolloutState | None) -> None:
@@ -154,10 +154,18 @@ def _state_after(snap: Snapshot | None, decision: Decision) -> RolloutState | No
     return snap.state if snap is not None else None
 
 
-def _fields(state: RolloutState | None) -> dict[str, Any]:
+def _ended(snap: Snapshot | None, state: RolloutState | None) -> HistoryEntry | None:
+    """The run that ended in this look."""
+    before = len(snap.state.history) if snap is not None and snap.state is not None else 0
+    return state.history[-1] if state is not None and len(state.history) > before else None
+
+
+def _fields(state: RolloutState | None, ended: HistoryEntry | None) -> dict[str, Any]:
     if state is None:
         return {}
     fields: dict[str, Any] = {"phase": str(state.phase)}
+    if state.run is None and ended is not None:
+        fields |= {"revision": ended.revision, "decision_id": ended.decision_id}
     if state.run is not None:
         fields |= {
             "revision": state.run.revision,

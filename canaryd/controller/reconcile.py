@@ -6,7 +6,7 @@ from typing import Protocol
 from canaryd.controller.gather import Gatherer, StaleCache
 from canaryd.controller.perform import Performer
 from canaryd.controller.snapshots import StaleTarget
-from canaryd.controller.trouble import Trouble, decision_after, obstacle_of
+from canaryd.controller.trouble import decision_after, is_retreat, obstacle_of
 from canaryd.core.decide import decide
 from canaryd.core.decision import Decision
 from canaryd.core.snapshot import Snapshot
@@ -39,6 +39,7 @@ class Reconciler:
         """
         started, recheck_s = self.clock.now(), None
         snap: Snapshot | None = None
+        decision: Decision | None = None
         try:
             gathered = await self.gatherer.gather(key)
             snap, recheck_s = gathered.snapshot, gathered.recheck_s
@@ -46,12 +47,10 @@ class Reconciler:
             if not self.dry_run:
                 await self.performer.perform(gathered, decision)
         except (KubeError, StaleCache, StaleTarget) as trouble:
-            decision = self._after(key, trouble)
+            retreating = is_retreat(snap, decision)
+            if not retreating and (obstacle := obstacle_of(trouble)) is not None:
+                self.gatherer.obstruct(key, obstacle)
+            decision = decision_after(trouble, retreating=retreating)
         self.journal.looked(snap, key, decision, self.clock.now() - started)
         after = decision.requeue_after
         return None if self.dry_run else recheck_s if after is None else after
-
-    def _after(self, key: Key, trouble: Trouble) -> Decision:
-        if (obstacle := obstacle_of(trouble)) is not None:
-            self.gatherer.obstruct(key, obstacle)
-        return decision_after(trouble)

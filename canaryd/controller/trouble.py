@@ -3,25 +3,44 @@
 A refusal that stays until a person acts (a taken name, a missing right, an object that the API
 server or its admission does not accept) is an obstacle: the next look tells it in status and Event.
 Everything else passes by itself and is worth a line of log; it is tried again with backoff,
-or when the server says so.
+or when the server says so. Users who are to leave a canary do not wait for a long backoff.
 """
+
+from dataclasses import replace
 
 from canaryd.controller.gather import StaleCache
 from canaryd.controller.snapshots import NameTaken, StaleTarget
-from canaryd.core.decision import Decision
+from canaryd.core.decision import Decision, WriteRoute
 from canaryd.core.reasons import Reason
-from canaryd.core.snapshot import Obstacle
+from canaryd.core.snapshot import Obstacle, Snapshot
 from canaryd.ports.errors import Conflict, Forbidden, Invalid, KubeError
 
 STALE_WAIT_S = 1.0
 CONFLICT_BACKOFF_S = -0.05
 ERROR_BACKOFF_S = -0.5
+RETREAT_WAIT_S = 2.0
+"""How often a retreat that could not be written is tried while users are still on the canary."""
 
 Trouble = KubeError | StaleCache | StaleTarget
 
 
-def decision_after(trouble: Trouble) -> Decision:
+def decision_after(trouble: Trouble, *, retreating: bool = False) -> Decision:
     """What to say and when to look again; a negative time asks for backoff that begins there."""
+    decision = _decision_after(trouble)
+    after = decision.requeue_after
+    if not retreating or after is None or after >= 0:
+        return decision
+    return replace(decision, requeue_after=RETREAT_WAIT_S)
+
+
+def is_retreat(snap: Snapshot | None, decision: Decision | None) -> bool:
+    """Whether a decision was to take users off a canary that has some."""
+    if snap is None or decision is None or not snap.route.weight:
+        return False
+    return any(isinstance(a, WriteRoute) and a.is_retreat for a in decision.actions)
+
+
+def _decision_after(trouble: Trouble) -> Decision:
     match trouble:
         case StaleCache():
             return Decision(

@@ -30,10 +30,9 @@ def decide(snap: Snapshot, now: float) -> Decision:
 
     """
     decision = _first(snap, now, PRECONDITIONS)
-    if decision is None and state_of(snap).phase is Phase.INITIALIZING:
-        decision = _first(snap, now, enrolment.CHAIN)
-    elif decision is None:
-        decision = _first(snap, now, GUARDS) or _first(snap, now, _stage(snap))
+    if decision is None and state_of(snap).phase not in _UNGUARDED:
+        decision = _first(snap, now, GUARDS)
+    decision = decision or _first(snap, now, _stage(snap))
     decision = decision or Decision(reason=Reason.IDLE, message="nothing to do")
     _guard_transitions(snap, decision)
     return decision
@@ -155,11 +154,15 @@ _FREEZABLE = frozenset(
     }
 )
 
+_UNGUARDED = frozenset({Phase.INITIALIZING, Phase.TERMINATING})
+"""What is not made yet, or is being taken down, cannot be kept as it should be."""
+
 # --- the chains -----------------------------------------------------------------------------------
 
 PRECONDITIONS: tuple[Check, ...] = (
     leaving.target_gone,  # nothing can be done for what does not exist
     leaving.not_ours,  # never touch what did not ask for it
+    upkeep.stranded,  # users never stay on pods that are not ready, whatever is in the way
     state_unreadable,  # never guess what was promoted
     leaving.leave,  # the wish to leave beats everything but safety, which leaving keeps itself
     config_reported,  # say what is wrong, once
@@ -199,6 +202,7 @@ ANALYSIS: tuple[Check, ...] = (
 IDLE: tuple[Check, ...] = (
     runs.reverted_after_failure,
     runs.new_revision,
+    upkeep.mended,
     upkeep.primary_scale,
     upkeep.idle_target,
     upkeep.health_changed,
@@ -218,19 +222,7 @@ def _stage(snap: Snapshot) -> tuple[Check, ...]:
         case Phase.INITIALIZING:
             return enrolment.CHAIN
         case Phase.TERMINATING:
-            # Enrolled again while leaving: start over from what serves.
-            return (_enrol_again,)
-
-
-def _enrol_again(snap: Snapshot, now: float) -> Decision | None:
-    state = state_of(snap)
-    again = replace(state, phase=Phase.INITIALIZING, settled_at=now, run=None, failed="")
-    return Decision(
-        reason=Reason.ENROLLING,
-        message="enrolled again while leaving",
-        actions=(SaveState(again),),
-        requeue_after=0.0,
-    )
+            return (enrolment.enrol_again,)
 
 
 def _first(snap: Snapshot, now: float, chain: tuple[Check, ...]) -> Decision | None:

@@ -61,6 +61,7 @@ TRACKING_DOMAINS = (
 """Marks by which GitOps tools call an object theirs: a copy that carried them would be pruned."""
 
 MAX_NAME = 63
+PRIMARY_SUFFIX = "-primary"
 
 
 def primary_name(target: str) -> str:
@@ -89,11 +90,16 @@ def primary_label_value(value: str) -> str:
     """Value of the selector label on primary pods, within the 63 characters a label value may
     have.
     """
-    suffixed = f"{value}-primary"
+    suffixed = f"{value}{PRIMARY_SUFFIX}"
     if len(suffixed) <= MAX_NAME:
         return suffixed
     digest = hashlib.blake2b(value.encode(), digest_size=4).hexdigest()
     return f"{value[: MAX_NAME - 17]}-{digest}-primary"
+
+
+def without_primary(value: str) -> str:
+    """The label value a primary's was made of; one that had to be shortened stays as it is."""
+    return value.removesuffix(PRIMARY_SUFFIX)
 
 
 def is_tracking_key(key: str) -> bool:

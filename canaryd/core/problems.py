@@ -66,7 +66,8 @@ class Problem:
         return self.message
 
 
-_CREDENTIALS = re.compile(r"://[^/?#@\s]*@")
+_CREDENTIALS = re.compile(r"://.*@", re.DOTALL)
+"""Greedy on purpose: a password may hold any of ``/ ? # @``."""
 
 
 def problem_of(key: str, value: str, error: UnitError, origin: str) -> Problem:

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     PRIMARY_REBUILT = "PrimaryRebuilt"
     PRIMARY_DRIFT = "PrimaryDrift"
     SERVICE_WRITTEN = "ServiceWritten"
+    MENDED = "Mended"
     HEALTH_CHANGED = "HealthChanged"
     SATELLITE_CHANGED = "SatelliteChanged"
     PRIMARY_SCALED = "PrimaryScaled"

@@ -19,9 +19,8 @@ from canaryd.core.reasons import Reason
 from canaryd.core.state import RolloutState, dump
 from canaryd.core.views import DeploymentView, JsonDict
 
-STALLED_REASONS = frozenset(
+OBSTACLE_REASONS = frozenset(
     {
-        Reason.CONFIG_INVALID,
         Reason.SERVICE_NOT_FOUND,
         Reason.SERVICE_AMBIGUOUS,
         Reason.INGRESS_NOT_FOUND,
@@ -30,9 +29,11 @@ STALLED_REASONS = frozenset(
         Reason.NETWORK_POLICY_UNMATCHED,
         Reason.WORKLOAD_UNSUPPORTED,
         Reason.CONFIG_MISSING,
-        Reason.PROMOTION_FAILED,
+        Reason.CONFIG_UNREADABLE,
     }
 )
+"""Something about the app is in the way of it, and its end is an end of the complaint."""
+STALLED_REASONS = OBSTACLE_REASONS | {Reason.CONFIG_INVALID, Reason.PROMOTION_FAILED}
 """Reasons that need a person even though no run has failed."""
 
 Claim = tuple[str, str, str]

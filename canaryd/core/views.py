@@ -108,10 +108,23 @@ class ServiceView:
     def is_ours(self) -> bool:
         return self.labels.get(names.MANAGED_BY) == names.MANAGER
 
+    def recorded_selector(self) -> dict[str, str] | None:
+        """The selector before enrolment, as we wrote it down; None without a readable record."""
+        try:
+            recorded = json.loads(self.annotations.get(names.ORIGINAL_SELECTOR, ""))
+        except ValueError:
+            return None
+        if not isinstance(recorded, dict) or not recorded:
+            return None
+        return {str(key): str(value) for key, value in recorded.items()}
+
     def original_selector(self) -> dict[str, str]:
-        """The selector before enrolment, or the present one when there is no record."""
-        recorded = self.annotations.get(names.ORIGINAL_SELECTOR)
-        return dict(json.loads(recorded)) if recorded else dict(self.selector)
+        """The selector before enrolment; without a record what the present one was made of."""
+        recorded = self.recorded_selector()
+        if recorded is not None or names.LABEL_APEX not in self.labels:
+            return recorded or dict(self.selector)
+        # Somebody lost the record: taken as it is, the primary's selector would be "given back".
+        return {key: names.without_primary(value) for key, value in self.selector.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,8 +221,10 @@ def _ca_file(cluster: _Entry) -> str:
 def _read(path: Path) -> _Entry:
     try:
         document = yaml.safe_load(read_text(str(path)))
-    except yaml.YAMLError as error:
-        raise CredentialsError(f"{path} is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as error:
+        # PyYAML's constructors raise whatever their input makes them stumble over.
+        words = " ".join(str(error).split())
+        raise CredentialsError(f"{path} is not YAML: {words}") from error
     if not isinstance(document, dict):
         raise CredentialsError(f"{path} is no kubeconfig: it must be a mapping")
     return _Entry(str(path), str(path.parent.absolute()), document)

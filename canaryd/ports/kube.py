@@ -44,8 +44,7 @@ class KubeApi(Protocol):
     async def apply(
         self, manifest: Manifest, *, field_manager: str = "canaryd", force: bool = True
     ) -> Manifest:
-        """Server-side apply of an object we own. A ``metadata.resourceVersion`` is a precondition.
-        """
+        """Server-side apply of an object we own; ``metadata.resourceVersion`` is a precondition."""
         ...
 
     async def merge_patch(

@@ -433,6 +433,7 @@ NO_USER = "carries credentials, which would end in logs; leave out what is befor
         ("http://prometheus/#", f'"http://prometheus/?***" {NO_QUERY}'),
         ("http://prome theus", f'"http://prome theus" {NO_QUERY}'),
         ("http://prometheus\n", f'"http://prometheus\\n" {NO_QUERY}'),
+        ("http://prometheus\x7f", f'"http://prometheus\\x7f" {NO_QUERY}'),
         (f"http://{'x' * 2048}", "is longer than 2048 characters"),
     ],
     ids=[
@@ -451,6 +452,7 @@ NO_USER = "carries credentials, which would end in logs; leave out what is befor
         "an empty fragment",
         "a blank",
         "a line end",
+        "a control character",
         "far too long",
     ],
 )
@@ -516,7 +518,10 @@ def test_an_allowed_host_is_a_name_or_an_address(settings, host, kept):
 
 @pytest.mark.parametrize(
     "host",
-    ["", "*", "*.*.com", "a..b", ".a", "a.", "-a", "http://a", "a:443", "a/b", "ä.com", "a\n"],
+    [
+        *("", "*", "*.*.com", "a..b", ".a", "a.", "-a", "http://a", "a:443", "a/b", "ä.com", "a\n"),
+        "a." * 127 + "a",
+    ],
 )
 def test_what_is_no_host_would_never_match_and_is_refused(settings, host):
     [found] = settings.refusals("egress.allowed_hosts", [host])
@@ -573,6 +578,9 @@ def test_the_server_listens_on_an_address_a_name_or_everything(settings, host):
         ("http://a", "is neither an address nor a host name"),
         ("0.0.0.0:8080", "is neither an address nor a host name"),
         ("x" * 64, "is neither an address nor a host name"),
+        ("[a]", "is neither an address nor a host name"),
+        ("x::1x", "is neither an address nor a host name"),
+        ("a." * 127 + "a", "is longer than 253 characters"),
         ("*.a", "is neither an address nor a host name"),
         ("a\0", "has a character that cannot be printed"),
     ],

@@ -90,7 +90,7 @@ def broken_by(world: World, snap: Snapshot, action: Action, before: Endpoints) -
         case ApplyPrimary(revision):
             yield from _applied_primary(world, snap, revision)
         case ScaleTarget(0):
-            yield from _parked(world, before)
+            yield from _parked(world, snap)
         case Apply(manifest):
             labels = manifest["metadata"]["labels"]
             if manifest["metadata"]["name"] not in OURS or labels[names.MANAGED_BY] != "canaryd":
@@ -132,7 +132,7 @@ def _saved(world: World, snap: Snapshot, state: RolloutState) -> Iterator[str]:
     ):
         yield f"run {new.id} goes on after {world.ledger.bad_gates[new.id]} bad gates"
     if snap.state is not None and snap.state.promoted and snap.state.promoted != state.promoted:
-        enrolling = snap.state.phase is Phase.INITIALIZING
+        enrolling = snap.state.phase in (Phase.INITIALIZING, Phase.TERMINATING)
         if not enrolling and (old is None or old.revision != state.promoted):
             yield f"{state.promoted} counts as promoted, and no run promoted it"
 
@@ -151,13 +151,13 @@ def _applied_primary(world: World, snap: Snapshot, revision: str) -> Iterator[st
             yield f"the primary got {revision}, which was not analysed at every step: {seen}"
 
 
-def _parked(world: World, before: Endpoints) -> Iterator[str]:
+def _parked(world: World, snap: Snapshot) -> Iterator[str]:
     if world.apex_selector is not None and selects(world.apex_selector, TARGET_PODS):
         yield "the target was scaled to zero while the apex points at it"
     if world.weight:
         yield f"the target was scaled to zero at weight {world.weight}"
     gone = world.now - world.ledger.target_exposed_at
-    if gone < LET_GO_S and any(p.startswith("t-") for pods in before.values() for p in pods):
+    if gone < LET_GO_S and snap.target is not None and snap.target.ready:
         yield f"the target was scaled to zero {gone:.1f} s after users were sent to it"
 
 

@@ -236,21 +236,26 @@ class World:
             for service, selector in selectors.items()
         }
 
-    def _roll(self, pods: Pods, content: Content, ready: dict[Content, int]) -> Pods:
-        """The same Deployment with other pods; what serves now goes on until they are there."""
-        old = next((c for c, count in ready.items() if count), None)
-        count = ready[old] if old else 0
-        return Pods(
-            content[0], pods.replicas, self.now + self.boot_s, content[1], old or ("", ""), count
-        )
+    def _serving(self, pods: Pods) -> dict[Content, int]:
+        """Pods that are ready, or would be if they were not down."""
+        healthy = self._healthy if pods is self.target else self._healthy_primary
+        return pods.ready(self.now, healthy)
 
-    def _scale(self, pods: Pods, replicas: int, ready: dict[Content, int], config: str) -> None:
+    def _roll(self, pods: Pods, content: Content) -> Pods:
+        """The same Deployment with other pods; what serves now goes on until they are there."""
+        serving = self._serving(pods)
+        old = next((c for c, count in serving.items() if count), ("", ""))
+        ready_at = self.now + self.boot_s
+        return Pods(content[0], pods.replicas, ready_at, content[1], old, serving.get(old, 0))
+
+    def _scale(self, pods: Pods, replicas: int, config: str) -> None:
+        """Other replicas; new pods take their time, and those that serve go on."""
         if replicas > pods.replicas:
-            rolled = pods.is_rolled(self.now, lambda _: True)
+            serving = sum(self._serving(pods).values())
             if pods.replicas == 0:
                 pods.config = config
-            if rolled or not sum(ready.values()):
-                pods.old, pods.old_ready = pods.content, sum(ready.values())
+            if pods.old is None or not serving:
+                pods.old, pods.old_ready = pods.content, serving
             pods.ready_at = self.now + self.boot_s
         pods.replicas = replicas
 
@@ -472,12 +477,12 @@ class World:
             case RemoveRoute():
                 self.weight = None
             case ScaleTarget(replicas):
-                self._scale(self._live_target(), replicas, self.target_ready(), self.config)
+                self._scale(self._live_target(), replicas, self.config)
                 self.waits_for_own_write = self.sight is not None
             case ScalePrimary(replicas):
                 if self.primary is None:
                     raise Refused("the primary is gone")
-                self._scale(self.primary, replicas, self.primary_ready(), self.primary.config)
+                self._scale(self.primary, replicas, self.primary.config)
             case MarkTarget(managed):
                 self.marked = managed
             case RestoreTemplate(revision):
@@ -529,13 +534,13 @@ class World:
         return self.snapshots[revision]
 
     def _apply_primary(self, revision: str, replicas: int) -> None:
-        content, ready = self._recorded(revision), self.primary_ready()
+        content = self._recorded(revision)
         if self.primary is None:
             self.primary = Pods(*_booting(content, replicas, self.now + self.boot_s))
         elif self.primary.content != content or self.primary_edited:
-            self.primary = self._roll(self.primary, content, ready)
+            self.primary = self._roll(self.primary, content)
         if self.primary.replicas != replicas:
-            self._scale(self.primary, replicas, ready, content[1])
+            self._scale(self.primary, replicas, content[1])
         self.primary_revision, self.primary_edited = revision, False
 
     def _apply(self, manifest: Mapping[str, object]) -> None:
@@ -603,7 +608,7 @@ class World:
     def deploy(self, template: str) -> None:
         """The user applies another pod template."""
         if self.target.template != template:
-            self.target = self._roll(self.target, (template, self.config), self.target_ready())
+            self.target = self._roll(self.target, (template, self.config))
 
     def configure(self, config: str) -> None:
         """The user edits the ConfigMap; pods that run keep what they were started with."""
@@ -611,11 +616,11 @@ class World:
 
     def scale_target(self, replicas: int) -> None:
         """Somebody scales the target by hand."""
-        self._scale(self.target, replicas, self.target_ready(), self.config)
+        self._scale(self.target, replicas, self.config)
 
     def scale_primary(self, replicas: int) -> None:
         """Somebody scales the primary by hand."""
-        self._scale(self.primary, replicas, self.primary_ready(), self.primary.config)
+        self._scale(self.primary, replicas, self.primary.config)
 
     def delete_target(self) -> None:
         """The user deletes the Deployment; what it owns is collected by :meth:`collect`."""
@@ -801,7 +806,9 @@ def _deployment(
 def _service(name: str, selector: tuple[tuple[str, str], ...], *, ours: bool) -> ServiceView:
     return ServiceView(
         Identity("shop", name, f"uid-{name}"),
-        names.ownership_labels("app") if ours else {},
+        names.ownership_labels("app") | {names.LABEL_ROLE: name.removeprefix("app-")}
+        if ours
+        else {},
         {},
         dict(selector),
         (ServicePort("http", 80, 8080),),

@@ -70,6 +70,9 @@ class Rollouts(RuleBasedStateMachine):
 
     world: WatchedWorld
     last: Decision | None = None
+    scaled_to: int | None = None
+    """What the user wanted of the target last."""
+    lost_record: bool = False
 
     @initialize(plan=plans, autoscaled=st.booleans(), answer_s=st.sampled_from([0.0, 0.0, 4.0]))
     def enrol(self, plan, autoscaled, answer_s):
@@ -147,6 +150,7 @@ class Rollouts(RuleBasedStateMachine):
     @precondition(lambda self: self.world.target is not None)
     @rule(replicas=st.integers(0, 4))
     def scale_target(self, replicas):
+        self.scaled_to = replicas
         self.world.scale_target(replicas)
         self.look()
 
@@ -181,6 +185,7 @@ class Rollouts(RuleBasedStateMachine):
     @rule()
     def delete_record(self):
         self.world.machine = None
+        self.lost_record = True
         self.look()
 
     @rule(there=st.booleans())
@@ -290,6 +295,8 @@ class Rollouts(RuleBasedStateMachine):
         world.budget = world.refuse_at = -1
         if world.target is None:
             world.collect()
+        elif world.machine_uid != world.uid:
+            world.machine = None  # a person has to: the record of a namesake that was orphaned
         world.settle(REST_S)
         assert world.violations == []
         self._came_to_rest()
@@ -298,14 +305,20 @@ class Rollouts(RuleBasedStateMachine):
         world, state = self.world, self.world.state
         if world.target is None:
             assert (world.apex_selector, world.apex_marked) == (ORIGINAL, False)
+        elif not world.enabled and state is not None and world.target.template in UNREADY:
+            # The primary serves on until somebody gives the target a template that gets ready.
+            assert (state.phase, world.apex_selector) == (Phase.TERMINATING, SWITCHED)
         elif not world.enabled:
             assert state is None
             assert (world.apex_selector, world.apex_marked) == (ORIGINAL, False)
-            assert (world.primary, world.weight, world.services) == (None, None, {})
-            assert world.target.replicas > 0
+            # Of an app whose record was deleted before its Service was touched, nothing tells any
+            # more that there is something to take away; the cluster collects it with the target.
+            gone = (world.primary, world.weight, world.services) == (None, None, {})
+            assert gone or (self.lost_record and not world.weight)
+            assert world.target.replicas > 0 or self.scaled_to == 0
         elif state.phase is Phase.INITIALIZING:
             assert world.apex_selector == ORIGINAL
-            assert world.target.replicas > 0
+            assert world.target.replicas > 0 or self.scaled_to == 0
             assert not world.primary_broken.isdisjoint(world.target.template)
         else:
             self._serves_what_was_promoted()

@@ -7,7 +7,6 @@ Only the world is fake (API server, controllers, pods, data plane, metrics); the
 import asyncio
 import inspect
 import os
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -15,20 +14,7 @@ from functools import wraps
 from typing import Any
 
 from canaryd.app import Options, Outside, assemble
-from canaryd.core.decision import Decision
 from canaryd.core.kinds import CANARY, DEPLOYMENT, INGRESS, SERVICE, Kind
-from canaryd.core.model import (
-    Absent,
-    Counts,
-    HookAnswer,
-    HookSpec,
-    LoadTestAnswer,
-    LoadTestSpec,
-    MetricAnswer,
-    MetricCheck,
-    Missing,
-    TrafficIdentity,
-)
 from canaryd.core.names import DEPLOYMENT_REVISION
 from canaryd.kube.client import KubeClient
 from canaryd.kube.kubeconfig import Connection
@@ -41,128 +27,13 @@ from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import TICK_S
 from tests.fakes.routes import DataPlaneKind
 from tests.fakes.traffic import Client, DataPlane, Sent
+from tests.scenarios.manifests import HOST, NAMESPACE, deployment, ingress, service
+from tests.scenarios.outside import FakeHooks, FakeLoadTester, FakeSource, Memory
 
-NAMESPACE = "shop"
-HOST = "app.test"
 RESTART_S = 1.0
 """How long a dead daemon is away."""
 LOOK_S = 0.5
 """How often a claim that no change of the cluster answers for is looked at."""
-
-
-@dataclass
-class FakeSource:
-    """A metric source that knows which images are bad; it answers after ``delay_s``."""
-
-    cluster: FakeCluster
-    bad_images: set[str] = field(default_factory=set)
-    down: bool = False
-    absent: Absent | None = None
-    """What the source says in place of counts, as with no traffic."""
-    asked: int = 0
-    delay_s: float = 0.0
-
-    async def ask(
-        self, check: MetricCheck, identity: TrafficIdentity, *, since: float
-    ) -> MetricAnswer:
-        self.asked += 1
-        await asyncio.sleep(self.delay_s)
-        if self.down:
-            return MetricAnswer(
-                check=check.name, absent=Absent(Missing.SOURCE_UNAVAILABLE, "connection refused")
-            )
-        if self.absent:
-            return MetricAnswer(check=check.name, absent=self.absent)
-        images = {p.image for p in self.cluster.pods(identity.namespace, identity.target)}
-        errors = 100.0 if images & self.bad_images else 0.0
-        return MetricAnswer(check=check.name, counts=Counts(1000.0, errors, 10.0), requests=1000.0)
-
-
-@dataclass
-class FakeHooks:
-    """Receivers of hooks: refusing ones answer 403, hanging ones never."""
-
-    refusing: set[str] = field(default_factory=set)
-    hanging: set[str] = field(default_factory=set)
-    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def called(self, name: str) -> int:
-        """How often a hook was called."""
-        return sum(called == name for called, _ in self.calls)
-
-    async def call(self, hook: HookSpec, payload: Any, *, namespace: str) -> HookAnswer:
-        self.calls.append((hook.name, dict(payload)))
-        if hook.name in self.hanging:
-            await asyncio.sleep(hook.timeout_s)
-            return HookAnswer(hook=hook.name, passed=False, detail="timed out")
-        refused = hook.name in self.refusing
-        return HookAnswer(hook=hook.name, passed=not refused, status=403 if refused else 200)
-
-
-@dataclass
-class FakeLoadTester:
-    """Load tests that take their time; tells which are under way."""
-
-    running: set[str] = field(default_factory=set)
-    failing: set[str] = field(default_factory=set)
-    aimed_at: set[str] = field(default_factory=set)
-    started: int = 0
-    cancelled: int = 0
-
-    async def run(self, test: LoadTestSpec, *, base_url: str, host: str) -> LoadTestAnswer:
-        self.running.add(test.name)
-        self.aimed_at.add(base_url)
-        self.started += 1
-        try:
-            await asyncio.sleep(test.duration_s)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        finally:
-            self.running.discard(test.name)
-        failed = 50 if test.name in self.failing else 0
-        return LoadTestAnswer(
-            test=test.name, sent=100, failed=failed, asked_rate=test.rate, achieved_rate=test.rate
-        )
-
-
-@dataclass
-class Memory:
-    """Events and journal lines, kept for the test."""
-
-    events: list[tuple[str, str, str, str]] = field(default_factory=list)
-    looks: list[tuple[tuple[str, str], Decision]] = field(default_factory=list)
-    defects: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def emit(
-        self,
-        regarding: Any,
-        reason: str,
-        note: str,
-        type: str = "Normal",  # noqa: A002 - the port's name
-        action: str = "",
-        related: Any = None,
-    ) -> None:
-        self.events.append((regarding["kind"], regarding["name"], reason, note))
-
-    def looked(self, snap: Any, key: tuple[str, str], decision: Decision, seconds: float) -> None:
-        self.looks.append((key, decision))
-
-    def info(self, event: str, **values: Any) -> None:
-        pass
-
-    def error(self, event: str, **values: Any) -> None:
-        self.defects.append((event, values))
-
-    def exception(self, event: str, **values: Any) -> None:
-        self.defects.append((event, values | {"traceback": traceback.format_exc()}))
-
-    def reasons(self, kind: str = "Deployment", name: str = "app") -> list[str]:
-        return [reason for k, n, reason, _ in self.events if (k, n) == (kind, name)]
-
-    def notes(self, reason: str) -> list[str]:
-        """Texts of the Events on Deployments for this reason."""
-        return [note for k, _, r, note in self.events if (k, r) == ("Deployment", reason)]
 
 
 @dataclass
@@ -504,55 +375,3 @@ def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[No
     others = list(inspect.signature(test).parameters.values())[1:]
     tell.__signature__ = inspect.Signature(others)
     return tell
-
-
-def deployment(
-    name: str,
-    *,
-    image: str,
-    replicas: int,
-    annotations: dict[str, str],
-    pod_spec: dict[str, Any] | None,
-    labels: dict[str, str],
-) -> dict[str, Any]:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"namespace": NAMESPACE, "name": name, "annotations": annotations},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "containers": [
-                        {"name": "app", "image": image, "ports": [{"containerPort": 8080}]}
-                    ]
-                }
-                | (pod_spec or {}),
-            },
-        },
-    }
-
-
-def service(name: str, labels: dict[str, str]) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"namespace": NAMESPACE, "name": name},
-        "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
-    }
-
-
-def ingress(name: str, host: str) -> dict[str, Any]:
-    path = {
-        "path": "/",
-        "pathType": "Prefix",
-        "backend": {"service": {"name": name, "port": {"number": 80}}},
-    }
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {"namespace": NAMESPACE, "name": name},
-        "spec": {"ingressClassName": "nginx", "rules": [{"host": host, "http": {"paths": [path]}}]},
-    }

@@ -371,3 +371,25 @@ async def test_a_run_that_only_waits_ends_at_max_duration_too(told: Story):
 
     assert 60 < took < 75
     assert 0 == told.replicas()
+
+
+@scenario
+async def test_the_pods_of_a_failed_revision_stay_as_long_as_they_are_to_be_looked_into(
+    told: Story,
+):
+    await told.enrol(annotations=plan(keep_failed="5m"))
+    await fail_release(told, "app:2")
+    await asyncio.sleep(280)
+    assert 2 == told.cluster.ready(NAMESPACE, "app")
+    assert 0 == told.weight()
+
+    await told.until_idle(seconds=30)
+
+
+@scenario
+async def test_the_first_verdict_waits_for_the_warmup(told: Story):
+    await told.enrol(annotations=plan(warmup="1m"))
+    told.set_image("app:2")
+    await told.until_weight(20)
+    assert 70 <= await told.until_weight(50) < 75
+    assert 10 <= await told.until_phase("Promoting") < 12

@@ -107,6 +107,60 @@ async def test_X28_enrolment_a_release_a_rollback_and_leaving_lose_no_request(ki
         assert {Outcome.OK} == {sent.outcome for sent in told.plane.sent()}
 
 
+async def tell_releases(told: Story, **changes: str) -> None:
+    """Enrolment, a good release, a bad one, a revert in mid-run, leaving; nobody may be lost on the way."""
+    told.source.bad_images.add("app:3")
+    await told.serve()
+    await told.enrol(annotations=plan(**changes))
+    for image, end in (("app:2", "Succeeded"), ("app:3", "Failed"), ("app:4", "Succeeded")):
+        told.set_image(image)
+        await told.until_phase("Progressing")
+        await told.until_phase(end)
+        await asyncio.sleep(10)
+    told.set_image("app:5")
+    await told.until(lambda: bool(told.weight()), "users at app:5")
+    told.set_image("app:4")
+    await told.until_phase("Succeeded", seconds=5)
+    await asyncio.sleep(10)
+    told.annotate(enabled=None)
+    await until_left(told)
+
+    assert "app:4" == told.image("app")
+    assert [] == told.lost()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"idle": "keep"},
+        {"weights": "100"},
+        {"weights": "1,100"},
+        {"scale_down_delay": "0s"},
+        {"keep_failed": "1m"},
+    ],
+    ids=lambda changes: "-".join(f"{k}={v}" for k, v in changes.items()),
+)
+@scenario
+async def test_X28_other_plans_lose_no_request_either(told: Story, changes):
+    await tell_releases(told, **changes)
+
+
+@pytest.mark.parametrize("replicas", [1, 5])
+@scenario
+async def test_X28_apps_of_other_sizes_lose_no_request_either(told: Story, replicas):
+    await told.serve()
+    await told.enrol(replicas=replicas)
+    told.set_image("app:2")
+    await told.until_weight(20)
+    assert replicas == told.replicas()
+    await told.until_phase("Succeeded")
+    await told.until_idle()
+    await asyncio.sleep(5)
+
+    assert replicas == told.cluster.ready(NAMESPACE, "app-primary")
+    assert [] == told.lost()
+
+
 # --- leaving ----------------------------------------------------------------------------------------------------------
 
 Stage = Callable[[Story], Awaitable[object]]

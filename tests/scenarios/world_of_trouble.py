@@ -415,7 +415,10 @@ def foreign_ingress(name: str) -> dict[str, Any]:
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": meta(name),
-        "spec": {"ingressClassName": "nginx", "rules": [{"host": f"{name}.foreign", "http": {"paths": [path]}}]},
+        "spec": {
+            "ingressClassName": "nginx",
+            "rules": [{"host": f"{name}.foreign", "http": {"paths": [path]}}],
+        },
     }
 
 

@@ -108,6 +108,7 @@ def _recover(snap: Snapshot, now: float, served: str) -> Decision:
         promoted=served,
         replicas=max(1, primary.replicas if primary else 1),
         settled_at=now,
+        route_written_at=now,
     )
     return acts(
         Reason.ENROLLING,
@@ -140,6 +141,9 @@ def make_primary(snap: Snapshot, now: float) -> Decision | None:
     actions: list[Action] = [Apply(m) for m in outdated_satellites(snap)]
     primary = snap.primary
     stale = primary is None or primary.annotations.get(names.REVISION) != state.promoted
+    if primary is None and snap.revision.name == state.promoted:
+        # It may have been deleted with everything of ours, unseen; recording it twice does nothing.
+        actions.append(store_snapshot(snap, state.promoted))
     if primary is None or stale or primary.replicas == 0:
         actions.append(apply_primary(snap, state.promoted))
     actions.extend(Apply(m) for m in missing_services(snap))
@@ -228,6 +232,22 @@ def finish(snap: Snapshot, now: float) -> Decision | None:
         actions.append(ScaleTarget(0))
     actions += [SaveState(done), Emit(Reason.INITIALIZED, message)]
     return acts(Reason.INITIALIZED, message, *actions)
+
+
+def enrol_again(snap: Snapshot, now: float) -> Decision | None:
+    """Enrolled again while leaving: go on from what still serves, or from the beginning when our
+    objects, and with them the snapshots, are gone already.
+    """
+    state = state_of(snap)
+    serves = snap.primary is not None or apex_points_at_primary(snap)
+    message = "enrolled again while leaving"
+    again = replace(
+        enter(state, Phase.INITIALIZING, now, Reason.ENROLLING, message),
+        run=None,
+        failed="",
+        promoted=state.promoted if serves else "",
+    )
+    return acts(Reason.ENROLLING, message, SaveState(again))
 
 
 def _initializing(snap: Snapshot) -> RolloutState | None:

@@ -181,7 +181,7 @@ def apex_points_at_primary(snap: Snapshot) -> bool:
     return (
         dict(app.apex.selector) == wanted
         and app.apex.labels.get(names.LABEL_APEX) == app.target.name
-        and names.ORIGINAL_SELECTOR in app.apex.annotations
+        and app.apex.recorded_selector() is not None
     )
 
 

@@ -142,8 +142,8 @@ def _restore_target(snap: Snapshot, now: float) -> Decision | None:
         return waits(
             snap,
             Reason.LEAVING,
-            f"waiting for the target: {target.ready}/{target.replicas} pods ready; the primary"
-            " serves meanwhile",
+            f"waiting for the target's rollout: {target.updated}/{target.replicas} pods updated,"
+            f" {target.available} available; the primary serves meanwhile",
         )
     return None
 

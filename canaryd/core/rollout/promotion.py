@@ -193,7 +193,7 @@ def finalise(snap: Snapshot, now: float) -> Decision | None:
     left = (run.drained_from or now) + drain_s(snap) - now
     if applied_weight(snap) or left > 0:
         return waits(
-            snap, Reason.DRAINING, f"draining for {max(left, 0):.1f} s", after=max(left, 0.2)
+            snap, Reason.DRAINING, f"draining for {max(left, 0):.0f} s", after=max(left, 0.2)
         )
     message = f"revision {run.revision} promoted"
     closed = close_run(state, now, "Succeeded", Reason.PROMOTED)

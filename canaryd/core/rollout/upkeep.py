@@ -48,7 +48,7 @@ from canaryd.core.rollout.facts import (
 )
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
-from canaryd.core.status import StatusInput, claims
+from canaryd.core.status import OBSTACLE_REASONS, StatusInput, claims
 from canaryd.core.views import JsonDict
 
 DRIFT_WINDOW_S = 600.0
@@ -179,6 +179,20 @@ def apex_drift(snap: Snapshot, now: float) -> Decision | None:
     )
 
 
+def stranded(snap: Snapshot, now: float) -> Decision | None:
+    """Users on a canary without ready pods leave it also while an obstacle, or a record that cannot
+    be read, keeps us from everything else.
+    """
+    weight, hindered = snap.route.weight, snap.app is None or bool(snap.state_error)
+    canaries = [n for n, s in snap.services.items() if s.labels.get(names.LABEL_ROLE) == "canary"]
+    if not weight or not hindered or any(snap.ready(name) for name in canaries):
+        return None
+    message = f"no canary pod is ready at weight {weight}: users are back on the primary"
+    return acts(
+        Reason.CANARY_LOST, message, WriteRoute(0), Emit(Reason.CANARY_LOST, message, "Warning")
+    )
+
+
 def unwanted_weight(snap: Snapshot, now: float) -> Decision | None:
     """Users whom no run wants on the canary leave before anything behind the canary Service
     changes: a crash right after a run ended must not leave them to a Service without pods.
@@ -219,7 +233,7 @@ def idle_target(snap: Snapshot, now: float) -> Decision | None:
     hold = drain_s(snap)
     if state.phase is Phase.FAILED:
         hold = max(hold, spec_of(snap).keep_failed_s)
-    # Also after a revert, or a selector or weight put back: the data plane may still send users here.
+    # Also after a revert, or a selector or weight put back: users may still be on their way here.
     left = max(state.settled_at + hold, state.route_written_at + drain_s(snap)) - now
     if applied_weight(snap) or left > 0:
         return waits(
@@ -248,6 +262,19 @@ def idle_target(snap: Snapshot, now: float) -> Decision | None:
     if state.phase is not Phase.FAILED:
         actions.append(Emit(Reason.REPLICAS_DRIFT, message))
     return acts(Reason.REPLICAS_DRIFT, message, *actions)
+
+
+def mended(snap: Snapshot, now: float) -> Decision | None:
+    """What stood in the way is gone, and so is the complaint about it."""
+    state = state_of(snap)
+    if state.reason not in OBSTACLE_REASONS:
+        return None
+    message = f"what was in the way is gone ({state.reason}); the primary serves {state.promoted}"
+    reason = Reason.MENDED
+    if state.phase is Phase.FAILED:
+        message, reason = f"revision {state.failed} stays rolled back", Reason.ROLLED_BACK
+    saved = with_reason(state, reason, message)
+    return acts(Reason.MENDED, message, SaveState(saved), Emit(Reason.MENDED, message))
 
 
 def health_changed(snap: Snapshot, now: float) -> Decision | None:

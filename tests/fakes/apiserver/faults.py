@@ -157,5 +157,5 @@ class Faults:
             hook(CrashPoint(number, when, request))
 
 
-class Crash(Exception):  # noqa: N818 - an event, not an error of the server
+class Crash(Exception):
     """Raised by a write hook: the client dies here, its connection is reset."""

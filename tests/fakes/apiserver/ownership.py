@@ -124,7 +124,11 @@ def as_update(
     kind: Kind, owners: Owners, old: Manifest | None, new: Manifest, *, manager: Manager, now: str
 ) -> Owners:
     """Owners after a POST, PUT or merge patch: the writer owns what it changed."""
-    before, after = flatten(kind, old) if old else {}, flatten(kind, new)
+    old = old or {}
+    # Most writes are to the status alone: what is the same as a whole need not be taken apart.
+    parts = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    before = flatten(kind, {key: old[key] for key in parts if key in old})
+    after = flatten(kind, {key: new[key] for key in parts if key in new})
     changed = frozenset(
         path for path, value in after.items() if path not in before or before[path] != value
     )

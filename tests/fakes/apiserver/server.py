@@ -49,7 +49,7 @@ from tests.fakes.tasks import running
 VERSION = {"major": "1", "minor": "34", "gitVersion": "v1.34.4", "platform": "linux/amd64"}
 
 
-class _Reset(Exception):  # noqa: N818 - control flow, not an error
+class _Reset(Exception):
     """Reset the client's connection without an answer."""
 
 
@@ -450,7 +450,7 @@ class FakeApiServer:
         return web.Response(status=404, text="404 page not found\n")
 
 
-class _Faulty(Exception):  # noqa: N818 - control flow
+class _Faulty(Exception):
     def __init__(self, response: web.Response) -> None:
         self.response = response
 

@@ -332,7 +332,7 @@ async def serve(settings: Settings, connection: Connection) -> None:
             log=log,
         )
         controller = assemble(
-            client.guarded_by(elector.guard) if elector else client,
+            _guarded(client, elector, settings),
             _options(settings),
             outside,
             WatchNotes(restarted=telemetry.watch_restarted, undecodable=telemetry.decode_failed),
@@ -366,6 +366,14 @@ def _options(settings: Settings) -> Options:
         once=settings.once,
         dry_run=settings.dry_run,
     )
+
+
+def _guarded(client: KubeClient, elector: LeaderElector | None, settings: Settings) -> KubeClient:
+    """The client of who leads: a write leaves before somebody else may have taken over."""
+    if elector is None:
+        return client
+    election = settings.leader_election
+    return client.guarded_by(elector.guard, margin_s=election.lease_s - election.renew_s)
 
 
 def _own_name() -> str:

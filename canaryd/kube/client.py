@@ -40,6 +40,7 @@ bookmarks come every minute.
 """
 RETRIES = 2
 CONNECT_S = 4.0
+LEAST_CONNECT_S = 0.5
 """Less than the lease's margin, so that a write leaves within it after the guard let it pass."""
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 _MAX_ERROR_BYTES = 1024 * 1024
@@ -99,6 +100,7 @@ class KubeClient:
         self._on_warning = on_warning
         self._field_validation = field_validation
         self._timeout_s = timeout_s
+        self._connect_s = CONNECT_S
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,9 +112,16 @@ class KubeClient:
         """Close every connection, those of clients made from this one too."""
         await self._transport.close()
 
-    def guarded_by(self, write_guard: Callable[[], None]) -> "KubeClient":
-        """The same client, its writes held by a guard."""
+    def guarded_by(
+        self, write_guard: Callable[[], None], *, margin_s: float = CONNECT_S
+    ) -> "KubeClient":
+        """The same client, its writes held by a guard.
+
+        ``margin_s`` is how long what the guard allowed stays right: a connection that takes longer
+        is given up before the write leaves.
+        """
         other = copy.copy(self)
+        other._connect_s = min(CONNECT_S, max(margin_s, LEAST_CONNECT_S))  # noqa: SLF001 - ours
         other._write_guard = write_guard  # noqa: SLF001 - a copy of ourselves
         return other
 
@@ -228,7 +237,7 @@ class KubeClient:
             {"Accept": metadata.accept(metadata_only=metadata_only)},
         )
         # No total: the packaged 300 s would end every watch (W7).
-        limits = aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=idle_s)
+        limits = aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_read=idle_s)
         return LineStream(self._exchange(call, http, limits), str(call))
 
     async def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
@@ -336,7 +345,7 @@ class KubeClient:
         raise AssertionError("unreachable: the last turn returns or raises")
 
     async def _attempt(self, request: _Request, timeout_s: float) -> bytes:
-        limits = aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_S)
+        limits = aiohttp.ClientTimeout(total=timeout_s, connect=self._connect_s)
         async with self._exchange(request.call, request.http, limits) as response:
             return await _read(response, _MAX_BODY_BYTES, request.call)
 

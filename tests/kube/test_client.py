@@ -663,3 +663,12 @@ async def test_debug_logs_of_ours_carry_no_bodies(caplog):
             server.answer({"kind": "Secret", "data": {"k": "c2VjcmV0"}})
             await client.get(SECRET, SHOP, "s")
     assert "c2VjcmV0" not in caplog.text
+
+
+async def test_a_guarded_write_gives_up_a_connection_that_takes_longer_than_its_margin():
+    client = KubeClient(Connection(server="http://127.0.0.1:1"), clock=VirtualClock())
+
+    assert 1.0 == client.guarded_by(lambda: None, margin_s=1.0)._connect_s
+    assert client_module.CONNECT_S == client.guarded_by(lambda: None, margin_s=60.0)._connect_s
+    assert client_module.LEAST_CONNECT_S == client.guarded_by(lambda: None, margin_s=0.0)._connect_s
+    await client.close()

@@ -168,6 +168,12 @@ def _give_apex_back(snap: Snapshot, now: float) -> Decision | None:
                 Reason.WAITING_FOR_ENDPOINTS,
                 f"waiting until Service {apex.id.name} leads to the target's pods",
             )
+    if snap.stray_apexes and state.reason != Reason.DRAINING:
+        # Whoever pointed the Service back, we or a GitOps tool: the data plane has its time from
+        # the moment its endpoints were seen.
+        message = "the Service leads to the target's pods; draining the primary"
+        drains = replace(with_reason(state, Reason.DRAINING, message), route_written_at=now)
+        return acts(Reason.DRAINING, message, SaveState(drains))
     left = state.route_written_at + _drain_s(snap) - now
     if snap.stray_apexes and left > 0:
         return waits(snap, Reason.DRAINING, f"draining for {left:.0f} s", after=left)

@@ -15,13 +15,13 @@ from typing import Any
 from canaryd.core.names import INTERNAL, PREFIX
 
 REVISION_CHARS = 10
+_SCALARS = frozenset({str, int, bool, float})
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def canonical_json(value: Any) -> bytes:
     """One spelling for one value: sorted keys, no blanks, nulls dropped from objects."""
-    return json.dumps(
-        _without_nulls(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    ).encode()
+    return _ENCODER.encode(_without_nulls(value)).encode()
 
 
 def template_fingerprint(template: Mapping[str, Any]) -> str:
@@ -72,8 +72,13 @@ def _digest(data: bytes, size: int) -> str:
 
 
 def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    # Exact types first: this runs over every template of every event, and asking an abstract base
+    # class costs more than all the rest.
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is dict or isinstance(value, Mapping):
         return {k: _without_nulls(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list | tuple):
+    if kind is list or isinstance(value, list | tuple):
         return [_without_nulls(v) for v in value]
     return value

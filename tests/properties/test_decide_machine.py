@@ -163,7 +163,7 @@ class Rollouts(RuleBasedStateMachine):
     @precondition(lambda self: self.world.primary is not None)
     @rule(whole=st.booleans())
     def damage_primary(self, whole):
-        if whole:
+        if whole and self.is_recorded():
             self.world.primary = None
         else:
             self.world.primary_edited = True
@@ -181,7 +181,8 @@ class Rollouts(RuleBasedStateMachine):
         del self.world.services[data.draw(st.sampled_from(sorted(self.world.services)))]
         self.look()
 
-    @precondition(lambda self: self.world.machine is not None and not self.is_promoting())
+    # With the primary gone too, or half rolled, nothing tells any more what was promoted.
+    @precondition(lambda self: self.world.primary is not None and not self.is_promoting())
     @rule()
     def delete_record(self):
         self.world.machine = None
@@ -232,6 +233,9 @@ class Rollouts(RuleBasedStateMachine):
         self.look()
 
     # --- what holds at all times ---
+
+    def is_recorded(self) -> bool:
+        return self.world.state is not None and bool(self.world.state.promoted)
 
     def is_promoting(self) -> bool:
         state = self.world.state

@@ -39,7 +39,8 @@ pytestmark = pytest.mark.looptime
 
 RATE = 10.0
 """Requests of users a second."""
-OUTAGE_S = 40.0
+OUTAGE_S = 25.0
+"""Short enough that with the longest pause before the next try it stays within the progress-deadline."""
 PROPOSED = pytest.mark.xfail(reason="fails until the change proposed for the core is made")
 
 FAULTS = {
@@ -139,6 +140,17 @@ async def test_a_busy_server_is_asked_when_it_said():
         assert 11 > rule.struck
 
 
+@PROPOSED
+async def test_writes_that_failed_for_long_are_not_taken_for_the_work_of_another_writer():
+    async with story() as told, scene(told, "release"):
+        await told.until(lambda: told.cluster.ready(NAMESPACE, "app") == 2, "the canary is ready")
+        rule = told.server.faults.on(INTERNAL_ERROR, write=True, kind=INGRESS)
+        await asyncio.sleep(600)
+        assert "find the other writer" not in journal(told)
+        rule.stop()
+        await told.until_weight(50, seconds=90)
+
+
 # --- a canary that fails meanwhile ----------------------------------------------------------------
 
 
@@ -180,9 +192,7 @@ async def test_users_are_not_let_on_again_when_the_record_of_the_failure_met_a_c
         told.server.store.subscribe(lambda change: weights.append(told.weight()))
         told.server.faults.next(CONFLICT, write=True, kind=CANARY)
         await told.until_phase("Failed")
-        assert 0 == told.weight()
-        assert [20, 0] == list(dict.fromkeys(weights))
-        assert weights == sorted(weights, reverse=True)
+        assert {0} == set(weights[weights.index(0) :])
 
 
 # --- reads --------------------------------------------------------------------------------------

@@ -355,7 +355,7 @@ PROBLEM = error_body("1:5: parse error: unexpected character: '\u202e'\n" + "x" 
     ],
 )
 @pytest.mark.parametrize("check", [SUCCESS, P99, CUSTOM], ids=["rate", "latency", "custom"])
-async def test_a_misbehaving_source_is_absent_with_its_reason(  # noqa: PLR0917
+async def test_a_misbehaving_source_is_absent_with_its_reason(
     server, provider, check, status, body, expected
 ):
     server.fault = Fault(status=status, body=body)

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.synced
 
-.PHONY: help setup demo test test-fast test-cluster props lint fmt types layers docs docs-check chart bench cluster cluster-clean clean
+.PHONY: help setup demo test test-fast test-cluster props lint fmt types layers docs bench cluster cluster-clean clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -24,10 +24,11 @@ demo: $(STAMP) ## the main job, really running: a good and a bad release on a re
 	@$(BIN)/python -m tests.demo
 
 test: $(STAMP) ## all tests, on the real cluster too
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not cluster" -n 2
+	$(BIN)/pytest -m cluster
 
 test-fast: $(STAMP) ## all tests but the cluster tier
-	$(BIN)/pytest -m "not cluster"
+	$(BIN)/pytest -m "not cluster" -n 2
 
 test-cluster: $(STAMP) ## only the cluster tier
 	$(BIN)/pytest -m cluster

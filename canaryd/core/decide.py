@@ -183,6 +183,7 @@ GUARDS: tuple[Check, ...] = (
     upkeep.primary_changed,
     upkeep.satellites_changed,
     upkeep.services_lost,
+    analysis.failed_unrecorded,  # a failed canary gets no users back
     upkeep.route_drift,  # the route says what was decided
     upkeep.fingerprint_known,
     revision_unknown,  # unknown is never "unchanged"

@@ -234,6 +234,11 @@ class Rollouts(RuleBasedStateMachine):
 
     # --- what holds at all times ---
 
+    def is_ours(self) -> bool:
+        """Whether anything tells the daemon that this app is its business."""
+        world = self.world
+        return world.target is not None and (world.enabled or world.machine is not None)
+
     def is_recorded(self) -> bool:
         return self.world.state is not None and bool(self.world.state.promoted)
 
@@ -260,14 +265,14 @@ class Rollouts(RuleBasedStateMachine):
 
     def _no_users_are_left_on_a_canary_without_ready_pods(self):
         world = self.world
-        if not world.weight or not self.is_settled() or world.target is None:
+        if not world.weight or not self.is_settled() or not self.is_ours():
             return
         endpoints = world.endpoints()
         assert endpoints.get("app-canary") or not endpoints.get("app-primary")
 
     def _the_weight_is_that_of_the_run(self):
         world = self.world
-        if world.weight is None or not self.is_settled() or world.target is None:
+        if world.weight is None or not self.is_settled() or not self.is_ours():
             return
         run = world.state.run if world.state else None
         given_up = "find the other writer" in self.last.message
@@ -300,7 +305,8 @@ class Rollouts(RuleBasedStateMachine):
         if world.target is None:
             world.collect()
         elif world.machine_uid != world.uid:
-            world.machine = None  # a person has to: the record of a namesake that was orphaned
+            # A person has to: the record of a namesake that was orphaned.
+            world.machine, self.lost_record = None, True
         world.settle(REST_S)
         assert world.violations == []
         self._came_to_rest()
@@ -318,7 +324,7 @@ class Rollouts(RuleBasedStateMachine):
             # Of an app whose record was deleted before its Service was touched, nothing tells any
             # more that there is something to take away; the cluster collects it with the target.
             gone = (world.primary, world.weight, world.services) == (None, None, {})
-            assert gone or (self.lost_record and not world.weight)
+            assert gone or self.lost_record
             assert world.target.replicas > 0 or self.scaled_to == 0
         elif state.phase is Phase.INITIALIZING:
             assert world.apex_selector == ORIGINAL

@@ -35,7 +35,7 @@ from tests.fakes.apiserver import (
 from tests.scenarios.harness import NAMESPACE, Story, story
 from tests.scenarios.world_of_trouble import deploy
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 RATE = 10.0
 """Requests of users a second."""
@@ -183,7 +183,6 @@ async def test_users_leave_a_bad_canary_although_the_record_cannot_be_written(fa
         await told.until_phase("Failed", seconds=90)
 
 
-@PROPOSED
 async def test_users_are_not_let_on_again_when_the_record_of_the_failure_met_a_conflict():
     async with story() as told:
         await enrol(told)

@@ -26,7 +26,7 @@ from tests.scenarios.world_of_trouble import (
     take_snapshot_name,
 )
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
 RATE = 10.0
 """Requests of users a second."""

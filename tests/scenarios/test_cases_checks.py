@@ -110,6 +110,21 @@ async def test_X5_a_canary_scaled_away_at_weight_loses_its_users_first(told: Sto
 
 
 @scenario
+async def test_X5_a_canary_that_dies_while_the_primary_rolls_loses_its_users_and_is_promoted(
+    told: Story,
+):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_phase("Promoting")
+    told.cluster.fate = lambda pod: 10.0 if pod.deployment == "app-primary" else 1.0
+    told.cluster.break_pods("app")
+
+    assert await told.until_weight(0) < 1
+    await told.until_phase("Succeeded")
+    assert "app:2" == told.image()
+
+
+@scenario
 async def test_a_primary_that_is_not_ready_holds_the_weight_and_promotes_nothing(told: Story):
     await told.enrol()
     told.set_image("app:2")

@@ -328,6 +328,24 @@ def to_service_app(manifest: dict[str, Any]) -> None:
         path["backend"]["service"]["name"] = "app"
 
 
+@scenario
+async def test_the_size_given_to_the_primary_by_hand_is_the_apps_from_then_on(told: Story):
+    await told.enrol()
+    told.server.patch(DEPLOYMENT, NAMESPACE, "app-primary", {"spec": {"replicas": 5}})
+    await asyncio.sleep(20)
+    told.server.remove(DEPLOYMENT, NAMESPACE, "app-primary")
+    await told.until(lambda: told.exists(DEPLOYMENT, "app-primary"), "the primary", 1)
+
+    assert 5 == told.replicas("app-primary")
+
+
+@scenario
+async def test_a_primary_scaled_to_zero_by_hand_gets_its_pods_back(told: Story):
+    await told.enrol()
+    told.server.patch(DEPLOYMENT, NAMESPACE, "app-primary", {"spec": {"replicas": 0}})
+    await told.until(lambda: told.replicas("app-primary") == 2, "its pods", 1)
+
+
 # --- what cannot be handled -------------------------------------------------------------------------------------------
 
 

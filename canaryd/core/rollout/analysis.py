@@ -27,6 +27,7 @@ from canaryd.core.rollout import promotion
 from canaryd.core.rollout.facts import (
     acts,
     app_of,
+    applied_weight,
     canary_is_ready,
     canary_serves,
     canary_service_name,
@@ -125,6 +126,25 @@ def canary_lost(snap: Snapshot, now: float) -> Decision | None:
         StopAsking(),
         Emit(Reason.CANARY_LOST, message, "Warning"),
     )
+
+
+def failed_unrecorded(snap: Snapshot, now: float) -> Decision | None:
+    """A failure that took users off but could not be recorded is recorded before anything lets
+    them on again; until the evaluation is known to have passed, a lost weight stays lost.
+    """
+    state, run = state_of(snap), state_of(snap).run
+    if run is None or state.phase not in ANALYSIS or run.step < 0 or spec_of(snap).skip_analysis:
+        return None
+    if applied_weight(snap) >= run.weight or _until_next(snap, now) > 0:
+        return None
+    asking = ask_evaluation(snap)
+    if asking is not None:
+        return asking
+    verdict = _judge(snap, now)
+    retreats = verdict is not None and any(
+        isinstance(action, WriteRoute) and action.is_retreat for action in verdict.actions
+    )
+    return verdict if retreats else None
 
 
 def await_canary(snap: Snapshot, now: float) -> Decision | None:

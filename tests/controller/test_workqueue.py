@@ -102,3 +102,37 @@ async def test_a_closed_queue_wakes_nobody():
     await asyncio.sleep(5)
 
     assert queue.is_idle
+
+
+async def test_several_workers_get_different_apps_and_none_gets_nothing():
+    queue = WorkQueue()
+    workers = [asyncio.ensure_future(queue.get()) for _ in range(3)]
+    await asyncio.sleep(1)
+    queue.add(A)
+    queue.add(B)
+    await asyncio.sleep(1)
+
+    assert [A, B] == sorted(w.result() for w in workers if w.done())
+    assert not queue.is_idle
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def test_an_app_that_is_forgotten_has_no_appointment():
+    queue = WorkQueue()
+    queue.add_after(A, 1)
+    queue.forget(A)
+    await asyncio.sleep(5)
+
+    assert await soon(queue) is None
+
+
+async def test_the_queue_knows_how_many_wait_and_how_long_the_first_has():
+    queue = WorkQueue()
+    assert (0, 0.0) == (len(queue), queue.oldest_s)
+    queue.add(A, routine=True)
+    queue.add(B)
+
+    assert 2 == len(queue)
+    assert 0 <= queue.oldest_s < 5

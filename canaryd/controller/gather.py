@@ -246,6 +246,7 @@ class Gatherer:
             resolution=NOT_ENROLLED,
             spec=None,
             stray_apexes=self._marked_services(key),
+            endpoints=self._endpoints(key),
         )
 
     async def _surround(

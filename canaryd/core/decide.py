@@ -16,7 +16,7 @@ from canaryd.core.reasons import Reason
 from canaryd.core.rollout import analysis, enrolment, leaving, promotion, runs, upkeep
 from canaryd.core.rollout.facts import state_of, waits
 from canaryd.core.snapshot import Snapshot
-from canaryd.core.state import RolloutState
+from canaryd.core.state import RolloutState, brief
 
 Check = Callable[[Snapshot, float], Decision | None]
 
@@ -57,7 +57,7 @@ def config_reported(snap: Snapshot, now: float) -> Decision | None:
     the last valid configuration stays in force.
     """
     problems = snap.resolution.problems
-    error = "; ".join(p.message for p in problems)[:4000]
+    error = brief("; ".join(p.message for p in problems))
     state = snap.state
     recorded = state.config_error if state else ""
     if error == recorded:
@@ -110,7 +110,7 @@ def obstacles(snap: Snapshot, now: float) -> Decision | None:
     if state is not None:
         return waits(snap, first.reason, message, after=None, tell="Warning")
     blank = RolloutState(
-        phase=Phase.INITIALIZING, settled_at=now, reason=str(first.reason), message=message
+        phase=Phase.INITIALIZING, settled_at=now, reason=str(first.reason), message=brief(message)
     )
     return Decision(
         reason=first.reason,
@@ -193,6 +193,7 @@ GUARDS: tuple[Check, ...] = (
 ANALYSIS: tuple[Check, ...] = (
     analysis.max_duration,
     analysis.confirm_rollout,
+    analysis.fresh_pods,
     analysis.await_canary,
     promotion.skip,
     analysis.rehearse,

@@ -7,16 +7,12 @@ an outage on both sides) is INCONCLUSIVE with its reason: it holds the weight an
 budget. Unknown is never a pass, whatever the input.
 
 Rates are computed from counts as exact fractions, quantiles as brackets between bucket edges (see
-``quantiles``), so that a verdict at the threshold does not hang on float rounding. Numbers in
-messages are for people and are printed with as many digits as it takes not to contradict the
-verdict.
-
-Pure: no clock, no I/O; counting failures over time is a value passed in and handed back.
+``quantiles``) and held against the limits in ``thresholds``; how the verdicts of one evaluation
+join, and what a run may still fail, is the matter of ``verdicts``. Pure: no clock, no I/O.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil, inf, isfinite
 from typing import assert_never
@@ -25,8 +21,6 @@ from canaryd.core.evidence import STRONG, worse_evidence
 from canaryd.core.model import (
     Absent,
     Builtin,
-    Comparator,
-    Condition,
     Counts,
     Histogram,
     LoadTestAnswer,
@@ -37,78 +31,19 @@ from canaryd.core.model import (
     NoData,
 )
 from canaryd.core.quantiles import Bracket, bracket, is_sound, slower_than
+from canaryd.core.thresholds import (
+    bracket_holds,
+    holds,
+    in_ms,
+    in_window,
+    limits,
+    many,
+    number,
+    relation,
+    suffix,
+)
 from canaryd.core.units import format_condition, format_decimal, format_duration
-
-
-class Verdict(StrEnum):
-    """What a check, or all of them together, came to."""
-
-    PASS = "Passed"  # noqa: S105 - a verdict
-    FAIL = "Failed"
-    INCONCLUSIVE = "Inconclusive"
-
-
-Outcome = Verdict
-"""The verdict on a whole evaluation."""
-
-
-class GateReason(StrEnum):
-    """Why a verdict came out as it did; where data is missing the word is that of ``Missing``."""
-
-    PASSED = "Passed"
-    THRESHOLD_BROKEN = "ThresholdBroken"
-    LOAD_TEST_FAILED = "LoadTestFailed"
-    BELOW_MINIMUM = "BelowMinimum"
-    REQUESTS_UNKNOWN = "RequestsUnknown"
-    BUCKET_TOO_COARSE = "BucketTooCoarse"
-    BASELINE_UNHEALTHY = "BaselineUnhealthy"
-    NO_CHECKS = "NoChecks"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """Verdict on one check, with the evidence for it in words.
-
-    ``samples`` is the number of requests judged, when known; ``failure_limit`` the check's own
-    limit of failures, None when the run's applies.
-    """
-
-    name: str
-    verdict: Verdict
-    reason: str
-    value: str = ""
-    unit: str = ""
-    threshold: str = ""
-    samples: int | None = None
-    message: str = ""
-    failure_limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FailureBudget:
-    """Failures of a run so far, and how many end it.
-
-    ``spent`` counts evaluations in which a check without a limit of its own failed, ``by_check``
-    the failures of each check. A limit of 0 or 1 ends the run at the first failure.
-    """
-
-    limit: int = 1
-    spent: int = 0
-    by_check: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """Verdict on all checks together, and the failure budget after it."""
-
-    outcome: Outcome
-    reason: str
-    message: str
-    results: tuple[CheckResult, ...]
-    budget: FailureBudget
-    exhausted: bool = False
-    """The budget of the run, or of one of its checks, is used up."""
-
+from canaryd.core.verdicts import CheckResult, GateReason, Verdict
 
 # --- one metric -----------------------------------------------------------------------------------
 
@@ -193,9 +128,9 @@ def _judge_rate(
         return _below_minimum(check, counts.total, min_requests, counts.window_s)
     errors, total = Fraction(counts.errors), Fraction(counts.total)
     rate = 100 * (errors if builtin is Builtin.ERROR_RATE else total - errors) / total
-    ok = _holds(check.condition, rate)
-    value = _number(rate, (*_limits(check.condition), 0, 100))
-    evidence = f"{_many(counts.errors, 'error')} of {_many(counts.total, 'request')}"
+    ok = holds(check.condition, rate)
+    value = number(rate, (*limits(check.condition), 0, 100))
+    evidence = f"{many(counts.errors, 'error')} of {many(counts.total, 'request')}"
     return _decided(
         check,
         ok=ok,
@@ -203,8 +138,8 @@ def _judge_rate(
         unit="%",
         samples=counts.total,
         message=(
-            f"{check.name} {value}{_suffix(check.condition.unit)} "
-            f"{_relation(check.condition, rate, ok=ok)} ({evidence}{_in_window(counts.window_s)})"
+            f"{check.name} {value}{suffix(check.condition.unit)} "
+            f"{relation(check.condition, rate, ok=ok)} ({evidence}{in_window(counts.window_s)})"
         ),
     )
 
@@ -222,11 +157,11 @@ def _judge_latency(
         return _without_data(check, Absent(Missing.NO_TRAFFIC))
     if total < min_requests:
         return _below_minimum(check, total, min_requests, window_s)
-    ok = _bracket_holds(check.condition, found)
+    ok = bracket_holds(check.condition, found)
     if ok is None:
         return _too_coarse(check, found, total)
     shown_ms = found.shown_s * 1000
-    value = _number(shown_ms, _limits(check.condition))
+    value = number(shown_ms, limits(check.condition))
     is_open = found.high_s == inf
     return _decided(
         check,
@@ -236,8 +171,8 @@ def _judge_latency(
         samples=total,
         message=(
             f"{check.name} {'over ' if is_open else ''}{value} ms "
-            f"{_relation(_in_ms(check.condition), shown_ms, ok=ok)} "
-            f"({_many(total, 'request')}{_in_window(window_s)})"
+            f"{relation(in_ms(check.condition), shown_ms, ok=ok)} "
+            f"({many(total, 'request')}{in_window(window_s)})"
         ),
     )
 
@@ -260,16 +195,36 @@ def _judge_value(
     if requests is not None and requests < min_requests:
         return _below_minimum(check, requests, min_requests, 0.0)
     exact = Fraction(str(value))
-    ok = _holds(check.condition, exact)
-    text, unit = _number(value, _limits(check.condition)), check.condition.unit
+    ok = holds(check.condition, exact)
+    text, unit = number(value, limits(check.condition)), check.condition.unit
     return _decided(
         check,
         ok=ok,
         value=text,
         unit=unit,
         samples=requests,
-        message=f"{check.name} {text}{_suffix(unit)} {_relation(check.condition, exact, ok=ok)}",
+        message=f"{check.name} {text}{suffix(unit)} {relation(check.condition, exact, ok=ok)}",
     )
+
+
+def _worse(check: MetricCheck, canary: MetricAnswer, primary: MetricAnswer) -> float:
+    """Return the evidence that the canary is worse than a primary that fails as well."""
+    if canary.counts is not None and primary.counts is not None:
+        return worse_evidence(
+            canary_bad=canary.counts.errors,
+            canary_total=canary.counts.total,
+            primary_bad=primary.counts.errors,
+            primary_total=primary.counts.total,
+        )
+    if canary.histogram is not None and primary.histogram is not None:
+        limit_s = float(limits(check.condition)[-1]) / 1000
+        return worse_evidence(
+            canary_bad=slower_than(canary.histogram, limit_s)[0],
+            canary_total=canary.histogram.count,
+            primary_bad=slower_than(primary.histogram, limit_s)[1],
+            primary_total=primary.histogram.count,
+        )
+    return 1.0
 
 
 # --- load tests -----------------------------------------------------------------------------------
@@ -301,134 +256,12 @@ def judge_load_test(spec: LoadTestSpec, answer: LoadTestAnswer) -> CheckResult:
         return result(Verdict.INCONCLUSIVE, Missing.NOT_A_NUMBER, shown)
     share = Fraction(100 * answer.failed, answer.sent)
     limit = Fraction(str(spec.max_errors))
-    value = _number(share, (limit, 0, 100))
-    evidence = f"{value}% of {_many(answer.sent, 'request')} failed"
+    value = number(share, (limit, 0, 100))
+    evidence = f"{value}% of {many(answer.sent, 'request')} failed"
     if share > limit:
         shown = f"failed: {evidence}, more than {format_decimal(spec.max_errors)}%"
         return result(Verdict.FAIL, GateReason.LOAD_TEST_FAILED, shown, value)
     return result(Verdict.PASS, GateReason.PASSED, f"passed: {evidence}", value)
-
-
-# --- all checks together --------------------------------------------------------------------------
-
-
-def judge_all(results: Sequence[CheckResult], budget: FailureBudget) -> Evaluation:
-    """Join verdicts: one failure fails, else one unknown holds; every deciding check is named."""
-    if not results:
-        return Evaluation(
-            outcome=Outcome.PASS,
-            reason=GateReason.NO_CHECKS,
-            message="no checks are configured",
-            results=(),
-            budget=budget,
-            exhausted=_is_exhausted(budget, {}),
-        )
-    outcome = next(
-        verdict
-        for verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
-        if any(result.verdict is verdict for result in results)
-    )
-    deciding = [result for result in results if result.verdict is outcome]
-    after = _spend(budget, [result for result in results if result.verdict is Verdict.FAIL])
-    return Evaluation(
-        outcome=outcome,
-        reason=deciding[0].reason,
-        message="; ".join(result.message for result in deciding),
-        results=tuple(results),
-        budget=after,
-        exhausted=_is_exhausted(
-            after,
-            {r.name: r.failure_limit for r in results if r.failure_limit is not None},
-        ),
-    )
-
-
-def _spend(budget: FailureBudget, failed: Sequence[CheckResult]) -> FailureBudget:
-    by_check = dict(budget.by_check)
-    for result in failed:
-        by_check[result.name] = by_check.get(result.name, 0) + 1
-    of_the_run = any(result.failure_limit is None for result in failed)
-    return replace(budget, spent=budget.spent + of_the_run, by_check=by_check)
-
-
-def _is_exhausted(budget: FailureBudget, own_limits: Mapping[str, int]) -> bool:
-    return budget.spent >= max(1, budget.limit) or any(
-        budget.by_check.get(name, 0) >= max(1, limit) for name, limit in own_limits.items()
-    )
-
-
-# --- thresholds -----------------------------------------------------------------------------------
-
-
-def _holds(condition: Condition, value: Fraction) -> bool:
-    """Compare exactly: the limit is the decimal the user wrote, not its nearest float."""
-    low, high = Fraction(str(condition.low)), Fraction(str(condition.high))
-    match condition.comparator:
-        case Comparator.AT_LEAST:
-            return value >= low
-        case Comparator.AT_MOST:
-            return value <= low
-        case Comparator.ABOVE:
-            return value > low
-        case Comparator.BELOW:
-            return value < low
-        case Comparator.BETWEEN:
-            return low <= value <= high
-        case _:
-            assert_never(condition.comparator)
-
-
-def _bracket_holds(condition: Condition, found: Bracket) -> bool | None:
-    """Tell whether a latency within these edges keeps the limit; None when it may or may not.
-
-    Time is continuous, so ``<`` and ``<=`` are the same here.
-    """
-    low_ms, high_ms = found.low_s * 1000, found.high_s * 1000
-    low, high = 0.0, inf
-    match condition.comparator:
-        case Comparator.AT_MOST | Comparator.BELOW:
-            high = condition.low
-        case Comparator.AT_LEAST | Comparator.ABOVE:
-            low = condition.low
-        case Comparator.BETWEEN:
-            low, high = condition.low, condition.high
-        case _:
-            assert_never(condition.comparator)
-    if _at_least(low_ms, low) and _at_least(high, high_ms):
-        return True
-    return False if _at_least(low, high_ms) or _at_least(low_ms, high) else None
-
-
-def _at_least(a: float, b: float) -> bool:
-    """Compare milliseconds, blind to what multiplying an edge by 1000 does in its last digit."""
-    return a >= b or a >= b * (1 - 1e-12)
-
-
-def _limits(condition: Condition) -> tuple[Fraction, ...]:
-    low = Fraction(str(condition.low))
-    if condition.comparator is Comparator.BETWEEN:
-        return low, Fraction(str(condition.high))
-    return (low,)
-
-
-def _worse(check: MetricCheck, canary: MetricAnswer, primary: MetricAnswer) -> float:
-    """Return the evidence that the canary is worse than a primary that fails as well."""
-    if canary.counts is not None and primary.counts is not None:
-        return worse_evidence(
-            canary_bad=canary.counts.errors,
-            canary_total=canary.counts.total,
-            primary_bad=primary.counts.errors,
-            primary_total=primary.counts.total,
-        )
-    if canary.histogram is not None and primary.histogram is not None:
-        limit_s = float(_limits(check.condition)[-1]) / 1000
-        return worse_evidence(
-            canary_bad=slower_than(canary.histogram, limit_s)[0],
-            canary_total=canary.histogram.count,
-            primary_bad=slower_than(primary.histogram, limit_s)[1],
-            primary_total=primary.histogram.count,
-        )
-    return 1.0
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -485,7 +318,7 @@ def _below_minimum(
 ) -> CheckResult:
     message = (
         f"{check.name} has {requests:,.0f} of the {minimum:,} requests that min-requests asks for"
-        f"{_in_window(window_s)}"
+        f"{in_window(window_s)}"
     )
     if requests > 0 and window_s > 0:
         needed_s = ceil(minimum / requests * window_s)
@@ -499,17 +332,17 @@ def _below_minimum(
 
 
 def _too_coarse(check: MetricCheck, found: Bracket, total: float) -> CheckResult:
-    low, high = _number(found.low_s * 1000), _number(found.high_s * 1000)
+    low, high = number(found.low_s * 1000), number(found.high_s * 1000)
     inside = [
         limit
-        for limit in _limits(check.condition)
+        for limit in limits(check.condition)
         if found.low_s * 1000 < limit < found.high_s * 1000
     ]
     limit = inside[0]
     where = f"over {low} ms" if found.high_s == inf else f"between {low} ms and {high} ms"
     message = (
-        f"{check.name} {where} cannot be told from {_number(limit)} ms: "
-        f"Prometheus has no bucket edge there; add an edge at {_number(limit / 1000)} s"
+        f"{check.name} {where} cannot be told from {number(limit)} ms: "
+        f"Prometheus has no bucket edge there; add an edge at {number(limit / 1000)} s"
     )
     return _result(
         check, Verdict.INCONCLUSIVE, GateReason.BUCKET_TOO_COARSE, message, samples=total
@@ -529,62 +362,3 @@ _MISSING = {
 
 def _words(absent: Absent) -> str:
     return _MISSING[absent.why] + (f" ({absent.detail})" if absent.detail else "")
-
-
-# --- words ----------------------------------------------------------------------------------------
-
-
-def _relation(condition: Condition, value: Fraction | float, *, ok: bool) -> str:
-    """Say how a value stands to its threshold."""
-    limit = f"{format_decimal(condition.low)}{_suffix(condition.unit)}"
-    match condition.comparator:
-        case Comparator.AT_LEAST:
-            return f"is at least {limit}" if ok else f"is below {limit}"
-        case Comparator.AT_MOST:
-            return f"is at most {limit}" if ok else f"is above {limit}"
-        case Comparator.ABOVE:
-            return f"is above {limit}" if ok else f"is not above {limit}"
-        case Comparator.BELOW:
-            return f"is below {limit}" if ok else f"is not below {limit}"
-        case Comparator.BETWEEN:
-            ends = f"{format_decimal(condition.low)}..{format_decimal(condition.high)}"
-            ends += _suffix(condition.unit)
-            side = "below" if value < condition.low else "above"
-            return f"is within {ends}" if ok else f"is {side} {ends}"
-        case _:
-            assert_never(condition.comparator)
-
-
-def _in_ms(condition: Condition) -> Condition:
-    return replace(condition, unit="ms")
-
-
-def _suffix(unit: str) -> str:
-    return f" {unit}" if unit.isalpha() else unit
-
-
-def _in_window(window_s: float) -> str:
-    return f" in {window_s:.0f} s" if window_s > 0 else ""
-
-
-def _many(count: float, noun: str) -> str:
-    return f"{count:,.0f} {noun}" + ("" if round(count) == 1 else "s")
-
-
-def _number(value: Fraction | float, marks: Sequence[Fraction | float] = ()) -> str:
-    """Print a number with four digits, or as many as keep it on its side of the marks."""
-    exact = float(value)
-    if not isfinite(exact):
-        return str(exact)
-    digits = max(4, len(str(int(abs(exact)))))
-    rounded = exact
-    for precision in range(digits, 17):
-        rounded = float(f"{exact:.{precision}g}")
-        shown = Fraction(str(rounded))
-        if all(_sign(shown, mark) == _sign(value, mark) for mark in marks):
-            break
-    return format_decimal(rounded)
-
-
-def _sign(value: Fraction | float, mark: Fraction | float) -> int:
-    return (value > mark) - (value < mark)

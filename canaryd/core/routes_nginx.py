@@ -21,6 +21,7 @@ from canaryd.core.manifests import metadata
 from canaryd.core.views import Identity, JsonDict, ObjectView
 
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
+MAX_NAME = 253
 _MARK = "/canary"
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -65,6 +66,11 @@ def problem_of(ingress: ObjectView, service: str, canaries: Iterable[ObjectView]
     ``canaries`` are the canary Ingresses of the namespace that are not ours.
     """
     name = f"Ingress {ingress.id.name}"
+    if len(names.canary_name(ingress.id.name)) > MAX_NAME:
+        return (
+            f"{name}: the name is too long, {names.canary_name(ingress.id.name)} must fit in"
+            f" {MAX_NAME} characters; lead to Service {service} by an Ingress of a shorter name"
+        )
     if is_canary(ingress):
         return (
             f"{name} is a canary itself, by its own annotations, and leads to Service {service};"

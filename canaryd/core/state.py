@@ -9,13 +9,16 @@ because forgetting which revision was promoted could make a bad one stable.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields, replace
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from canaryd.core.phase import Phase
 
 STATE_VERSION = 1
 HISTORY_CAP = 50
+MESSAGE_CAP = 1024
+"""Of what is recorded in words: a status is read by watchers, and written again at every step."""
 
 
 class StateError(Exception):
@@ -63,6 +66,10 @@ class RunState:
     plan: Mapping[str, str] = field(default_factory=dict)
     confirmed: bool = False
     rehearsed: bool = False
+    restart: int = 0
+    """Replicas of the target whose pods were started before a config of theirs changed: they are
+    replaced before the analysis begins. 0 when there are none.
+    """
     pods_wanted_at: float = 0.0
     """Since when pods are waited for: the progress deadline counts from here."""
     step: int = -1
@@ -133,6 +140,11 @@ class RolloutState:
     message: str = ""
 
 
+def brief(text: str) -> str:
+    """What is recorded of a text: its beginning, and that there was more."""
+    return text if len(text) <= MESSAGE_CAP else f"{text[: MESSAGE_CAP - 1]}…"
+
+
 def dump(state: RolloutState) -> dict[str, Any]:
     """The state as JSON; empty and default values are left out."""
     return {"version": STATE_VERSION} | _dump(state)
@@ -156,7 +168,7 @@ def load(data: Mapping[str, Any] | None) -> RolloutState | None:
         )
     try:
         return _load(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise StateError(f"status.machine is damaged ({type(error).__name__}: {error})") from error
 
 
@@ -169,7 +181,8 @@ def _dump(value: Any) -> dict[str, Any]:
     dumped: dict[str, Any] = {}
     for entry in fields(value):
         item = getattr(value, entry.name)
-        if item is None or item in ("", (), {}):
+        required = entry.default is MISSING and entry.default_factory is MISSING
+        if not required and (item is None or item in ("", (), {})):
             continue
         dumped[entry.name] = _dump_item(item)
     return dumped
@@ -200,10 +213,20 @@ def _load(data: Mapping[str, Any]) -> RolloutState:
         ("history", HistoryEntry),
     ):
         values[name] = tuple(kind(**_known(kind, item)) for item in values.get(name) or ())
-    return RolloutState(**values)
+    return RolloutState(**_known(RolloutState, values))
 
 
 def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields this version knows; a later minor version may have added some."""
-    names = {f.name for f in fields(kind)}
-    return {k: v for k, v in data.items() if k in names}
+    """Fields this version knows, each of its type; a later minor version may have added some."""
+    known = {f.name: _classes(f.type) for f in fields(kind) if f.name in data}
+    for name, classes in known.items():
+        if not isinstance(data[name], classes):
+            raise TypeError(f"{name} is a {type(data[name]).__name__}")
+    return {name: data[name] for name in known}
+
+
+def _classes(kind: Any) -> tuple[type, ...]:
+    """What a field of this type may hold once it was JSON."""
+    if isinstance(kind, UnionType):
+        return tuple(c for part in get_args(kind) for c in _classes(part))
+    return (int, float) if kind is float else (get_origin(kind) or kind,)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from canaryd.core.gates import Verdict
 from canaryd.core.model import CanarySpec, IdlePolicy
 from canaryd.core.phase import RUN_PHASES, Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.state import RolloutState, dump
+from canaryd.core.verdicts import Verdict
 from canaryd.core.views import DeploymentView, JsonDict
 
 OBSTACLE_REASONS = frozenset(

@@ -63,7 +63,10 @@ class Ledger:
     def passed(self, world: World) -> None:
         """Time has passed."""
         selector = world.apex_selector or {}
-        if world.weight or selects(selector, TARGET_PODS):
+        template = world.target.template if world.target else ""
+        pods = TARGET_PODS | {names.POD_TEMPLATE_HASH: f"h{template}"}
+        is_canary = world.weight and selects(world.services.get("app-canary", {}), pods)
+        if is_canary or selects(selector, TARGET_PODS):
             self.target_exposed_at = world.now
         if selects(selector, PRIMARY_PODS):
             self.primary_exposed_at = world.now

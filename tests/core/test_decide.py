@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from canaryd.core.decision import Emit, SaveState, WriteRoute
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
@@ -401,3 +403,326 @@ def test_an_unknown_revision_starts_and_promotes_nothing():
 
     assert decision.reason is Reason.CONFIG_UNREADABLE
     assert [type(a) for a in decision.actions] == [SaveState, Emit]
+
+
+# --- found by tests/properties/test_decide_machine.py and test_crash_replay.py ---
+
+
+def at_weight(weight: int, **changes) -> World:
+    world = enrolled(**changes)
+    world.deploy("B")
+    while world.weight != weight:
+        world.settle(1)
+    return world
+
+
+def test_a_rollback_cut_short_by_a_crash_takes_users_off_before_the_canary_service_changes():
+    world = at_weight(20, bad={"B"}, plan={**PLAN, "failure-threshold": "1"})
+    world.settle(9)
+    while world.state.run is not None:
+        world.now += 1
+        world.budget = 1  # the failure is saved, and then it dies
+        world.look()
+    assert world.weight == 20
+
+    world.look()
+
+    assert world.weight == 0
+    assert world.violations == []
+
+
+def test_a_weight_that_no_run_wants_is_taken_back_however_often_somebody_writes_it():
+    world = enrolled()
+    for _ in range(20):
+        world.weight = 90
+        world.look()
+
+    assert world.weight == 0
+
+
+def test_the_target_keeps_its_pods_for_the_drain_after_a_weight_was_taken_back():
+    world = enrolled(plan={**PLAN, "keep-failed": "20s"}, bad={"B"})
+    world.deploy("B")
+    while world.state.phase is not Phase.FAILED:
+        world.settle(0.5)
+    world.services["app-canary"] = {"app": "app", "pod-template-hash": "hB"}
+    world.settle(19)
+    world.weight = 90
+    world.services["app-canary"] = {"app": "app", "pod-template-hash": "hB"}
+    world.settle(60)
+
+    assert world.target.replicas == 0
+    assert world.violations == []
+
+
+def test_the_target_keeps_its_pods_for_the_drain_after_the_apex_selector_was_put_back():
+    world = enrolled()
+    world.scale_target(2)
+    world.apex_selector = {"app": "app"}
+    world.pass_time(10)  # the daemon is away
+    world.settle(60)
+
+    assert world.apex_selector == {"app": "app-primary"}
+    assert world.target.replicas == 0
+    assert world.violations == []
+
+
+def test_replicas_asked_for_while_idle_survive_a_crash_between_the_two_scalings():
+    world = enrolled()
+    world.scale_target(4)
+    world.budget = 1
+    world.look()
+
+    world.settle(30)
+
+    assert (0, 4) == (world.target.replicas, world.primary.replicas)
+
+
+def test_the_service_of_a_deleted_target_leads_to_the_primary_while_that_has_pods():
+    world = enrolled()
+    world.delete_target()
+    world.settle(20)
+    assert world.endpoints()["app"]
+
+    world.collect()
+    world.settle(20)
+
+    assert world.apex_selector == {"app": "app"}
+    assert not world.apex_marked
+
+
+def test_a_primary_scaled_to_zero_by_hand_while_enrolling_is_given_its_pods_back():
+    world = World()
+    world.settle(1)
+    world.scale_primary(0)
+
+    world.settle(30)
+
+    assert world.state.phase is Phase.INITIALIZED
+
+
+def test_a_primary_scaled_to_zero_by_hand_in_mid_run_is_given_its_pods_back():
+    world = at_weight(20)
+    world.scale_primary(0)
+
+    world.look()
+
+    assert world.primary.replicas == 2
+
+
+def test_a_weight_set_by_hand_while_enrolling_is_taken_back_at_once():
+    world = World(primary_broken={"A"})
+    world.settle(5)
+    world.weight = 7
+
+    world.look_until_it_waits()
+
+    assert world.weight == 0
+
+
+def test_a_record_lost_at_weight_takes_users_off_before_the_canary_service_changes():
+    world = at_weight(20)
+    world.machine = None
+
+    world.look_until_it_waits()
+
+    assert world.weight == 0
+    assert world.violations == []
+
+
+def test_a_record_lost_right_after_the_switch_does_not_shorten_the_drain():
+    world = World()
+    while world.apex_selector == {"app": "app"}:
+        world.settle(0.5)
+    world.machine = None
+
+    world.settle(60)
+
+    assert world.target.replicas == 0
+    assert world.violations == []
+
+
+def test_an_app_left_without_a_record_is_given_back_step_by_step():
+    world = enrolled()
+    world.machine, world.enabled = None, False
+
+    world.settle(60)
+
+    assert world.apex_selector == {"app": "app"}
+    assert not world.apex_marked
+    assert world.primary is None
+    assert world.target.replicas == 2
+    assert world.violations == []
+
+
+def test_an_app_left_without_a_record_and_with_an_invalid_plan_is_given_back_step_by_step():
+    world = enrolled()
+    world.plan = {**PLAN, "weights": "50,20"}
+    world.machine = None
+    world.look()
+    world.enabled = False
+
+    world.settle(60)
+
+    assert world.primary is None
+    assert world.violations == []
+
+
+def test_a_primary_and_snapshots_lost_unseen_while_enrolling_are_made_again():
+    world = World()
+    world.settle(1)
+    world.primary, world.snapshots = None, {}
+
+    world.settle(30)
+
+    assert world.state.phase is Phase.INITIALIZED
+
+
+@pytest.mark.parametrize("template", ["A", "B"])
+def test_an_app_enrolled_again_after_its_snapshots_were_deleted_starts_from_the_beginning(template):
+    world = World()
+    world.settle(1)
+    world.enabled = False
+    world.look()
+    world.refuse_at = 1  # everything is deleted but the record
+    world.look()
+    assert world.snapshots == {}
+    assert world.state is not None
+
+    world.enabled = True
+    world.deploy(template)
+    world.settle(60)
+
+    assert world.state.phase is Phase.INITIALIZED
+    assert world.primary.template == template
+
+
+def test_the_primary_stays_for_the_drain_when_somebody_else_points_the_service_back():
+    world = enrolled(plan={**PLAN, "idle": "keep"})
+    world.scale_target(1)
+    world.settle(10)
+    world.enabled = False
+    world.look_until_it_waits()
+    world.apex_selector = {"app": "app"}
+
+    world.settle(60)
+
+    assert world.state is None
+    assert world.violations == []
+
+
+def test_users_leave_a_canary_without_ready_pods_whatever_stands_in_the_way():
+    world = at_weight(20)
+    world.strangers = {"other": {"app": "app"}}  # ambiguous: an obstacle
+    world.look_until_it_waits()
+    assert world.weight == 20
+    world.down = {"app": 2}
+
+    world.look_until_it_waits()
+
+    assert world.weight == 0
+
+
+def test_users_leave_a_canary_without_ready_pods_although_its_record_cannot_be_read():
+    world = at_weight(20)
+    world.uid += "+"  # a namesake, made while the daemon was away
+    world.down = {"app": 2}
+
+    decision = world.look_until_it_waits()
+
+    assert decision.reason is Reason.CONFLICT
+    assert world.weight == 0
+
+
+def test_users_leave_a_canary_whose_record_was_lost_while_the_annotations_are_invalid():
+    world = at_weight(20)
+    world.plan = {**PLAN, "weights": "50,20"}
+    world.machine = None
+
+    world.look_until_it_waits()
+
+    assert world.weight == 0
+
+
+def test_a_config_changed_again_right_after_a_revert_waits_until_users_have_left_the_pods():
+    world = enrolled()
+    world.configure("1")
+    while world.weight != 20:
+        world.settle(1)
+    world.configure("")
+    world.look_until_it_waits()
+    world.configure("1")
+
+    world.settle(200)
+
+    assert world.state.promoted == revision("A", "1")
+    assert world.violations == []
+
+
+def test_a_config_changed_at_weight_is_analysed_on_pods_that_were_started_with_it():
+    world = at_weight(50)
+    world.configure("2")
+    world.settle(200)
+
+    assert world.state.promoted == revision("B", "2")
+    assert world.primary.content == ("B", "2")
+    assert world.violations == []
+
+
+def test_a_config_changed_alone_is_analysed_on_new_pods_of_an_app_that_keeps_its_own():
+    world = enrolled(plan={**PLAN, "idle": "keep"}, bad={"2"})
+    world.scale_target(3)
+    world.settle(10)
+    world.configure("2")
+    world.settle(200)
+
+    assert world.state.phase is Phase.FAILED
+    assert world.target.content == ("A", "2")
+    assert world.target.replicas == 3
+    assert world.violations == []
+
+
+def test_a_failed_revision_that_was_taken_back_and_is_asked_for_again_gets_a_run():
+    world = enrolled(bad={"B"})
+    world.deploy("B")
+    world.settle(120)
+    world.deploy("A")
+    world.settle(10)
+    assert world.state.phase is Phase.SUCCEEDED
+    world.bad = set()
+    world.deploy("B")
+
+    world.settle(120)
+
+    assert world.state.promoted == revision("B")
+
+
+def test_pods_are_not_started_anew_for_a_config_while_the_service_leads_to_them():
+    world = enrolled(plan={**PLAN, "idle": "keep"})
+    world.down = {"app-primary": 2}
+    world.apex_selector = {"app": "app"}  # users get no answer from the primary
+    world.configure("2")
+
+    world.settle(20)
+    assert world.endpoints()["app"]
+    world.down = {}
+    world.settle(200)
+
+    assert world.state.promoted == revision("A", "2")
+    assert world.violations == []
+
+
+def test_a_promotion_leaves_the_target_its_pods_while_the_service_leads_to_them():
+    world = at_weight(50)
+    while world.state.phase is not Phase.FINALISING:
+        world.settle(0.5)
+    world.down = {"app-primary": 2}
+    world.apex_selector = {"app": "app"}
+
+    world.settle(20)
+    assert world.endpoints()["app"]
+    world.down = {}
+    world.settle(60)
+
+    assert world.target.replicas == 0
+    assert world.violations == []

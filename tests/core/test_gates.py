@@ -4,17 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canaryd.core.gates import (
-    CheckResult,
-    FailureBudget,
-    GateReason,
-    Outcome,
-    Verdict,
-    judge,
-    judge_all,
-    judge_load_test,
-    share_requests,
-)
+from canaryd.core.gates import judge, judge_load_test, share_requests
 from canaryd.core.model import (
     Absent,
     Builtin,
@@ -30,6 +20,14 @@ from canaryd.core.model import (
     NoData,
 )
 from canaryd.core.units import parse_condition
+from canaryd.core.verdicts import (
+    CheckResult,
+    FailureBudget,
+    GateReason,
+    Outcome,
+    Verdict,
+    judge_all,
+)
 
 TRAEFIK_EDGES = (0.1, 0.3, 1.2, 5.0, inf)
 

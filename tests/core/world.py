@@ -413,7 +413,7 @@ class World:
 
     def look(self) -> Decision:
         """One look; a crash loses what is still to do and everything held in memory."""
-        self._pass_time(0.0)
+        self.pass_time(0.0)
         if self.waits_for_own_write:
             return Decision(reason=Reason.API_ERROR, message="cache lags", requeue_after=BACKOFF_S)
         snap = self.snapshot()
@@ -486,7 +486,7 @@ class World:
             case MarkTarget(managed):
                 self.marked = managed
             case RestoreTemplate(revision):
-                self.deploy(self._recorded(revision)[0])
+                self._restore(self._recorded(revision))
                 self.waits_for_own_write = self.sight is not None
             case CollectGarbage(keep):
                 self.snapshots = {r: c for r, c in self.snapshots.items() if r in keep}
@@ -527,6 +527,13 @@ class World:
         if self.target is None:
             raise Refused("the target is gone")
         return self.target
+
+    def _restore(self, content: Content) -> None:
+        """The template again, reading the recorded copy of its config when that has changed."""
+        target = self._live_target()
+        if (target.template, self.config) != content:
+            self.config = content[1]
+            self.target = self._roll(target, content)
 
     def _recorded(self, revision: str) -> Content:
         if revision not in self.snapshots:
@@ -645,7 +652,7 @@ class World:
             wakes = [end, *self._changes()]
             if after is not None:
                 wakes.append(self.now + (after if after > 0 else BACKOFF_S))
-            self._pass_time(max(min(wakes), self.now + 0.001) - self.now)
+            self.pass_time(max(min(wakes), self.now + 0.001) - self.now)
 
     def look_until_it_waits(self) -> Decision:
         """Look until a decision does not ask for another look at once."""
@@ -665,7 +672,8 @@ class World:
         if self.sight is not None:
             yield self.lag_until
 
-    def _pass_time(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
+        """The world goes on; nobody looks."""
         self.now += seconds
         if self.target is not None:
             self.target.settle(self.now, self._healthy)
@@ -744,7 +752,7 @@ def _analysed_pods(run: RunState | None, sight: Sight) -> str:
 
 
 def _contents(config: str) -> tuple[tuple[str, str], ...]:
-    return (("configmap/app", config),) if config else ()
+    return (("configmap/app", config),)
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canaryd.core import gates
+from canaryd.core import gates, verdicts
 from canaryd.core.model import LoadTestSpec, Missing
 from canaryd.loadtest.report import (
     LINE_BYTES,
@@ -60,7 +60,7 @@ def test_what_could_not_be_sent_to_a_slow_target_counts_against_it():
     outcomes = {Outcome.SUCCESS: 900, Outcome.UNSENT: 100}
     answer = answer_of(TEST, replace(REPORT, sent=900, outcomes=outcomes))
     verdict = gates.judge_load_test(TEST, answer)
-    assert (gates.Verdict.FAIL, "10") == (verdict.verdict, verdict.value)
+    assert (verdicts.Verdict.FAIL, "10") == (verdict.verdict, verdict.value)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_void_result_is_inconclusive_however_many_requests_failed():
     outcomes = {Outcome.SERVER_ERROR: 1000}
     answer = answer_of(TEST, replace(REPORT, outcomes=outcomes, late=500))
     assert Missing.SOURCE_UNAVAILABLE == answer.absent.why
-    assert gates.Verdict.INCONCLUSIVE == gates.judge_load_test(TEST, answer).verdict
+    assert verdicts.Verdict.INCONCLUSIVE == gates.judge_load_test(TEST, answer).verdict
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------

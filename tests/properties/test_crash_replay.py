@@ -102,6 +102,12 @@ STORIES = {
     "a bad config change alone": Story(
         (ENROL, lambda world: world.configure("2"), END), {"bad": {"2"}}
     ),
+    "a config change at weight": Story(
+        (ENROL, deploy("B"), at_weight(20), lambda world: world.configure("2"), END)
+    ),
+    "a config change of an app that keeps its pods": Story(
+        (ENROL, lambda world: world.configure("2"), END), {"plan": {**PLAN, "idle": "keep"}}
+    ),
     "the canary lost at weight": Story(
         (ENROL, deploy("B"), at_weight(50), change(down={"app": 2}), wait(7), change(down={}), END)
     ),

@@ -21,6 +21,7 @@ from canaryd.core.reasons import Reason
 from canaryd.core.snapshot import Snapshot
 from tests.core.world import PLAN, World, revision
 
+BAD_CONFIG = "9"
 GOOD, BAD, UNREADY, BREAKS_PRIMARY = "ABC", "XY", "U", "P"
 ORIGINAL = {"app": "app"}
 SWITCHED = {"app": "app-primary"}
@@ -81,7 +82,7 @@ class Rollouts(RuleBasedStateMachine):
             plan=plan,
             autoscaled=autoscaled,
             answer_s=answer_s,
-            bad=set(BAD),
+            bad=set(BAD + BAD_CONFIG),
             broken=set(UNREADY),
             primary_broken=set(BREAKS_PRIMARY + UNREADY),
         )
@@ -101,6 +102,12 @@ class Rollouts(RuleBasedStateMachine):
     @rule()
     def revert(self):
         self.world.deploy(self.world.primary.template)
+        self.look()
+
+    @precondition(lambda self: self.world.target is not None)
+    @rule(config=st.sampled_from(["", "1", "2", "9"]))
+    def configure(self, config):
+        self.world.configure(config)
         self.look()
 
     @rule(plan=plans)
@@ -182,7 +189,8 @@ class Rollouts(RuleBasedStateMachine):
         self.look()
 
     # With the primary gone too, or half rolled, nothing tells any more what was promoted.
-    @precondition(lambda self: self.world.primary is not None and not self.is_promoting())
+    @precondition(lambda self: self.world.target is not None and self.world.primary is not None)
+    @precondition(lambda self: not self.is_promoting())
     @rule()
     def delete_record(self):
         self.world.machine = None
@@ -284,7 +292,8 @@ class Rollouts(RuleBasedStateMachine):
             return
         if state.phase in (Phase.INITIALIZING, Phase.TERMINATING) or not world.enabled:
             return
-        found = world.snapshot().app is not None
+        seen = world.snapshot()
+        found = seen.app is not None and not seen.state_error
         assert not found or world.endpoints().get("app") or not world.endpoints().get("app-primary")
 
     def _the_record_stays_small(self):
@@ -316,8 +325,8 @@ class Rollouts(RuleBasedStateMachine):
         if world.target is None:
             assert (world.apex_selector, world.apex_marked) == (ORIGINAL, False)
         elif not world.enabled and state is not None and world.target.template in UNREADY:
-            # The primary serves on until somebody gives the target a template that gets ready.
-            assert (state.phase, world.apex_selector) == (Phase.TERMINATING, SWITCHED)
+            # The primary stays until somebody gives the target a template that gets ready.
+            assert (state.phase, world.primary is None) == (Phase.TERMINATING, False)
         elif not world.enabled:
             assert state is None
             assert (world.apex_selector, world.apex_marked) == (ORIGINAL, False)
@@ -335,7 +344,7 @@ class Rollouts(RuleBasedStateMachine):
 
     def _serves_what_was_promoted(self):
         world, state = self.world, self.world.state
-        wanted = revision(*world.target.content)
+        wanted = revision(world.target.template, world.config)
         assert state.phase in IDLE_PHASES
         assert wanted == (state.failed if state.phase is Phase.FAILED else state.promoted)
         assert (world.weight, world.apex_selector) == (0, SWITCHED)

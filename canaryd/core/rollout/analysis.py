@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
-from canaryd.core import gates
+from canaryd.core import verdicts
 from canaryd.core.decision import (
     Action,
     Decision,
     Emit,
     SaveState,
+    ScaleTarget,
     StopAsking,
     WriteRoute,
 )
@@ -26,13 +27,17 @@ from canaryd.core.reasons import Reason
 from canaryd.core.rollout import promotion
 from canaryd.core.rollout.facts import (
     acts,
+    apex_points_at_primary,
     app_of,
     applied_weight,
     canary_is_ready,
     canary_serves,
     canary_service_name,
+    drain_s,
     enter,
+    parks,
     primary_has_capacity,
+    primary_serves,
     run_of,
     spec_of,
     state_of,
@@ -117,7 +122,9 @@ def canary_lost(snap: Snapshot, now: float) -> Decision | None:
         pods_wanted_at=now,
     )
     phase = Phase.PROGRESSING
-    saved = replace(enter(state, phase, now, Reason.CANARY_LOST, message), run=lost)
+    saved = replace(
+        enter(state, phase, now, Reason.CANARY_LOST, message), run=lost, route_written_at=now
+    )
     return acts(
         Reason.CANARY_LOST,
         message,
@@ -145,6 +152,31 @@ def failed_unrecorded(snap: Snapshot, now: float) -> Decision | None:
         isinstance(action, WriteRoute) and action.is_retreat for action in verdict.actions
     )
     return verdict if retreats else None
+
+
+def fresh_pods(snap: Snapshot, now: float) -> Decision | None:
+    """Pods that were started before a config of theirs changed are replaced: what is analysed must
+    be what is promoted. Users are off them already, and the data plane has its time.
+    """
+    state, run, target = state_of(snap), run_of(snap), target_of(snap)
+    if not run.restart or run.step >= 0:
+        return None
+    message = "a config changed while the target's pods ran: starting them anew"
+    if target.replicas > 0:
+        left = state.route_written_at + drain_s(snap) - now
+        if applied_weight(snap) or left > 0:
+            return waits(snap, Reason.DRAINING, message, after=max(left, 0.2))
+        if not (primary_serves(snap) and apex_points_at_primary(snap)):
+            text = "the primary serves nobody; the target keeps its pods"
+            return waits(snap, Reason.PRIMARY_NOT_READY, text)
+        return acts(Reason.CANARY_NOT_READY, message, ScaleTarget(0))
+    if target.status_replicas > 0 or not target.is_observed:
+        return waits(snap, Reason.CANARY_NOT_READY, "waiting until the old pods are gone")
+    primary = snap.primary
+    wanted = primary.replicas if parks(snap) and primary is not None else run.restart
+    begun = replace(run, restart=0, pods_wanted_at=now)
+    saved = SaveState(replace(state, run=begun))
+    return acts(Reason.CANARY_NOT_READY, message, ScaleTarget(max(1, wanted)), saved)
 
 
 def await_canary(snap: Snapshot, now: float) -> Decision | None:
@@ -191,7 +223,7 @@ def rehearse(snap: Snapshot, now: float) -> Decision | None:
     if any(not a.passed for a in answers):
         results = [hook_result(a) for a in answers if not a.passed]
         return _evaluation_failed(
-            _with(snap, state), now, gates.judge_all(results, budget_of(snap))
+            _with(snap, state), now, verdicts.judge_all(results, budget_of(snap))
         )
     passed = replace(next_evaluation(run, now), rehearsed=True, evaluated_at=0.0)
     return acts(
@@ -258,13 +290,13 @@ def _judge(snap: Snapshot, now: float) -> Decision | None:
         if answer.hook in rollback and answer.passed:
             return fail(judged, now, Reason.ROLLBACK_REQUESTED, f"hook {answer.hook} asked for it")
     results += [hook_result(a) for a in given if a.hook not in rollback and not a.passed]
-    evaluation = gates.judge_all(results, budget_of(snap))
+    evaluation = verdicts.judge_all(results, budget_of(snap))
     match evaluation.outcome:
-        case gates.Outcome.FAIL:
+        case verdicts.Outcome.FAIL:
             return _evaluation_failed(judged, now, evaluation)
-        case gates.Outcome.INCONCLUSIVE:
+        case verdicts.Outcome.INCONCLUSIVE:
             return _inconclusive(judged, now, evaluation.message)
-        case gates.Outcome.PASS:
+        case verdicts.Outcome.PASS:
             if not primary_has_capacity(snap):
                 return _hold(
                     judged,
@@ -328,7 +360,7 @@ def _advance(snap: Snapshot, now: float, state: RolloutState, words: Iterable[st
     )
 
 
-def _evaluation_failed(snap: Snapshot, now: float, evaluation: gates.Evaluation) -> Decision:
+def _evaluation_failed(snap: Snapshot, now: float, evaluation: verdicts.Evaluation) -> Decision:
     state, run, spec = state_of(snap), run_of(snap), spec_of(snap)
     reason = _why_failed(spec, evaluation)
     counted = replace(
@@ -349,9 +381,9 @@ def _evaluation_failed(snap: Snapshot, now: float, evaluation: gates.Evaluation)
     )
 
 
-def _why_failed(spec: CanarySpec, evaluation: gates.Evaluation) -> Reason:
+def _why_failed(spec: CanarySpec, evaluation: verdicts.Evaluation) -> Reason:
     """The word for the first kind of check that failed: metrics, then load tests, then hooks."""
-    failed = {r.name for r in evaluation.results if r.verdict is gates.Verdict.FAIL}
+    failed = {r.name for r in evaluation.results if r.verdict is verdicts.Verdict.FAIL}
     if failed & {m.name for m in spec.metrics}:
         return Reason.METRIC_FAILED
     if failed & {f"load-test.{t.name}" for t in spec.load_tests}:

@@ -235,17 +235,15 @@ def finish(snap: Snapshot, now: float) -> Decision | None:
 
 
 def enrol_again(snap: Snapshot, now: float) -> Decision | None:
-    """Enrolled again while leaving: go on from what still serves, or from the beginning when our
-    objects, and with them the snapshots, are gone already.
+    """Enrolled again while leaving: go on from what still serves; what is gone already is made
+    again by the steps of enrolment.
     """
     state = state_of(snap)
-    serves = snap.primary is not None or apex_points_at_primary(snap)
     message = "enrolled again while leaving"
     again = replace(
         enter(state, Phase.INITIALIZING, now, Reason.ENROLLING, message),
         run=None,
         failed="",
-        promoted=state.promoted if serves else "",
     )
     return acts(Reason.ENROLLING, message, SaveState(again))
 

@@ -22,7 +22,7 @@ from canaryd.core.model import CanarySpec, IdlePolicy
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.snapshot import App, Snapshot
-from canaryd.core.state import HistoryEntry, RolloutState, RunState
+from canaryd.core.state import HistoryEntry, RolloutState, RunState, brief
 from canaryd.core.views import DeploymentView
 
 HOLD_RECHECK_S = 10.0
@@ -209,11 +209,10 @@ def waits(
     """Do nothing but, with ``tell``, record once why: status and Event change only when the words
     do.
     """
-    state = snap.state
-    if tell is None or state is None or (state.reason, state.message) == (reason, message):
+    state, said = snap.state, (str(reason), brief(message))
+    if tell is None or state is None or (state.reason, state.message) == said:
         return Decision(reason=reason, message=message, requeue_after=after)
-    told = replace(state, reason=reason, message=message)
-    actions: tuple[Action, ...] = (SaveState(told),)
+    actions: tuple[Action, ...] = (SaveState(with_reason(state, reason, message)),)
     if state.reason != reason or tell == "Warning":
         actions += (Emit(reason, message, tell),)
     return Decision(reason=reason, message=message, actions=actions, requeue_after=after)
@@ -225,14 +224,14 @@ def acts(reason: Reason, message: str, *actions: Action, after: float | None = 0
 
 
 def with_reason(state: RolloutState, reason: Reason, message: str) -> RolloutState:
-    return replace(state, reason=str(reason), message=message)
+    return replace(state, reason=str(reason), message=brief(message))
 
 
 def enter(
     state: RolloutState, phase: Phase, now: float, reason: Reason, message: str
 ) -> RolloutState:
     """The state on entering a phase."""
-    return replace(state, phase=phase, settled_at=now, reason=str(reason), message=message)
+    return replace(with_reason(state, reason, message), phase=phase, settled_at=now)
 
 
 def close_run(state: RolloutState, now: float, result: str, reason: Reason) -> RolloutState:

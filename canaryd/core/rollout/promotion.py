@@ -28,6 +28,7 @@ from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.rollout.facts import (
     acts,
+    apex_points_at_primary,
     applied_weight,
     apply_primary,
     canary_serves,
@@ -91,7 +92,11 @@ def canary_gone(snap: Snapshot, now: float) -> Decision | None:
         return None
     why = "the target moved on to another revision" if moved_on else "no canary pod is ready"
     message = f"{why} while the primary rolls: all users to the primary"
-    saved = replace(with_reason(state, Reason.CANARY_LOST, message), run=replace(run, weight=0))
+    saved = replace(
+        with_reason(state, Reason.CANARY_LOST, message),
+        run=replace(run, weight=0),
+        route_written_at=now,
+    )
     return acts(
         Reason.CANARY_LOST,
         message,
@@ -183,6 +188,7 @@ def hand_back(snap: Snapshot, now: float) -> Decision | None:
         failed="",
         primary_fingerprint=snap.primary.fingerprint if snap.primary else "",
         run=replace(run, weight=0, drained_from=now),
+        route_written_at=now,
     )
     return acts(Reason.FINALISING, message, SaveState(saved), WriteRoute(0))
 
@@ -199,7 +205,8 @@ def finalise(snap: Snapshot, now: float) -> Decision | None:
     closed = close_run(state, now, "Succeeded", Reason.PROMOTED)
     saved = enter(closed, Phase.SUCCEEDED, now, Reason.PROMOTED, message)
     actions: list[Action] = []
-    if parks(snap) and snap.revision.name == run.revision and target_of(snap).replicas > 0:
+    is_free = primary_serves(snap) and apex_points_at_primary(snap) and parks(snap)
+    if is_free and snap.revision.name == run.revision and target_of(snap).replicas > 0:
         actions.append(ScaleTarget(0))
     actions += [
         SaveState(saved),

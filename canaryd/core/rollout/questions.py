@@ -8,7 +8,7 @@ Load tests are asked when a step begins, everything else at its end.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from canaryd.core import gates
+from canaryd.core import gates, verdicts
 from canaryd.core.decision import (
     Action,
     Ask,
@@ -81,7 +81,7 @@ def begin_load_tests(snap: Snapshot, run: RunState) -> Iterable[Action]:
     return (Ask(tuple(Question(_question_id(run, "load", t.name), t) for t in tests)),)
 
 
-def check_results(snap: Snapshot) -> list[gates.CheckResult]:
+def check_results(snap: Snapshot) -> list[verdicts.CheckResult]:
     run, spec = run_of(snap), spec_of(snap)
     given = {c.name: snap.answers.get(_question_id(run, "metric", c.name)) for c in spec.metrics}
     shared = gates.share_requests(a for a in given.values() if isinstance(a, MetricAnswer))
@@ -106,11 +106,11 @@ def hook_id(snap: Snapshot, hook: HookSpec) -> str:
     return _question_id(run_of(snap), "hook", hook.name)
 
 
-def hook_result(answer: HookAnswer) -> gates.CheckResult:
+def hook_result(answer: HookAnswer) -> verdicts.CheckResult:
     """A failed hook counts like a failed check."""
-    return gates.CheckResult(
+    return verdicts.CheckResult(
         name=f"hook {answer.hook}",
-        verdict=gates.Verdict.FAIL,
+        verdict=verdicts.Verdict.FAIL,
         reason=Reason.HOOK_FAILED,
         message=hook_text(answer),
     )
@@ -139,7 +139,7 @@ def hook_records(
     return tuple(sorted([*kept, *fresh.values()], key=lambda h: h.name))[:30]
 
 
-def record_verdict(result: gates.CheckResult, now: float) -> VerdictRecord:
+def record_verdict(result: verdicts.CheckResult, now: float) -> VerdictRecord:
     return VerdictRecord(
         name=result.name,
         verdict=str(result.verdict),
@@ -148,7 +148,7 @@ def record_verdict(result: gates.CheckResult, now: float) -> VerdictRecord:
         threshold=result.threshold,
         samples=result.samples,
         reason=result.reason,
-        message=result.message,
+        message=result.message[:300],
         at=now,
     )
 
@@ -157,9 +157,9 @@ def next_evaluation(run: RunState, now: float) -> RunState:
     return replace(run, evaluation=run.evaluation + 1, evaluated_at=now)
 
 
-def budget_of(snap: Snapshot) -> gates.FailureBudget:
+def budget_of(snap: Snapshot) -> verdicts.FailureBudget:
     """What the run may still fail."""
     run = run_of(snap)
-    return gates.FailureBudget(
+    return verdicts.FailureBudget(
         spec_of(snap).failure_threshold, run.failures, run.failures_by_metric
     )

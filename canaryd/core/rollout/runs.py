@@ -70,13 +70,17 @@ def revision_changed(snap: Snapshot, now: float) -> Decision | None:
 
 
 def reverted_after_failure(snap: Snapshot, now: float) -> Decision | None:
-    """A failed revision that was taken back leaves nothing to complain about."""
+    """A failed revision that was taken back leaves nothing to complain about;
+    asked for again, it is a new revision like any other.
+    """
     state = state_of(snap)
     if state.phase is not Phase.FAILED or snap.revision.name != state.promoted or not state.failed:
         return None
     message = f"reverted to promoted revision {state.promoted}"
     saved = replace(
-        enter(state, Phase.SUCCEEDED, now, Reason.REVERTED, message), settled_at=state.settled_at
+        enter(state, Phase.SUCCEEDED, now, Reason.REVERTED, message),
+        settled_at=state.settled_at,
+        failed="",
     )
     return acts(Reason.REVERTED, message, SaveState(saved), Emit(Reason.REVERTED, message))
 
@@ -84,7 +88,8 @@ def reverted_after_failure(snap: Snapshot, now: float) -> Decision | None:
 def _start(
     snap: Snapshot, now: float, state: RolloutState, revision: str, reason: Reason, note: str
 ) -> Decision:
-    spec = snap.fresh_spec or spec_of(snap)
+    spec, old = snap.fresh_spec or spec_of(snap), state_of(snap).run
+    stale = _configs_changed(snap, state) or (old is not None and old.restart > 0)
     gated = bool(spec.hooks_of(HookType.CONFIRM_ROLLOUT))
     run = RunState(
         id=f"{revision}-{state.runs + 1}",
@@ -92,6 +97,7 @@ def _start(
         started_at=now,
         plan=dict(snap.plan),
         confirmed=not gated,
+        restart=target_of(snap).replicas if stale else 0,
         pods_wanted_at=now,
     )
     message = f"new revision {revision}{note}"
@@ -110,11 +116,21 @@ def _start(
         # Users leave first. A crash right after is harmless: the revision differs still, so this
         # decision comes again.
         actions.append(WriteRoute(0))
+    if applied_weight(snap) or (old is not None and old.weight):
+        saved = replace(saved, route_written_at=now)
     actions += [store_snapshot(snap, revision), SaveState(saved)]
-    if not gated:
+    if not gated and not run.restart:
         actions += scale_up(snap)
     actions.append(Emit(reason, message))
     return acts(reason, message, *actions)
+
+
+def _configs_changed(snap: Snapshot, state: RolloutState) -> bool:
+    """Whether a tracked config differs from what was recorded when pods were last asked for.
+    No Deployment replaces its pods for that: those that run have the old content.
+    """
+    recorded = {key: content for key, (_, content) in state.tracked.items()}
+    return recorded != {key: content for key, (_, content) in snap.revision.contents.items()}
 
 
 def _cancel(snap: Snapshot, now: float) -> Decision:
@@ -131,7 +147,11 @@ def _cancel(snap: Snapshot, now: float) -> Decision:
         if any(h.result == "Succeeded" for h in state.history)
         else Phase.INITIALIZED
     )
-    saved = enter(closed, phase, now, Reason.REVERTED, message)
+    saved = replace(
+        enter(closed, phase, now, Reason.REVERTED, message),
+        tracked=snap.revision.contents,
+        route_written_at=now,
+    )
     return acts(
         Reason.REVERTED,
         message,
@@ -152,6 +172,7 @@ def fail(snap: Snapshot, now: float, reason: Reason, message: str) -> Decision:
         enter(closed, Phase.FAILED, now, reason, text),
         failed=run.revision,
         primary_fingerprint=seen,
+        route_written_at=now,
     )
     return acts(
         Reason.ROLLED_BACK,

@@ -53,6 +53,8 @@ from canaryd.core.views import JsonDict
 
 DRIFT_WINDOW_S = 600.0
 DRIFT_LIMIT = 10
+SERVICE_LATE_S = 5.0
+"""A Service is written within a moment of the run's beginning, or its write had failed."""
 HEALTH = frozenset({"PrimaryReady", "CanaryReady", "TrafficRouted"})
 """Conditions that change without a decision of ours."""
 
@@ -140,12 +142,20 @@ def fingerprint_known(snap: Snapshot, now: float) -> Decision | None:
 
 
 def services_lost(snap: Snapshot, now: float) -> Decision | None:
-    """The primary and canary Services exist and select what they should."""
+    """The primary and canary Services exist and select what they should.
+
+    Canary pods are seen ready behind their Service only. Where it could not be written for a while,
+    the time they have begins anew with it: an outage of the API server must not fail a revision.
+    """
     missing = missing_services(snap)
     if not missing:
         return None
     listed = ", ".join(m["metadata"]["name"] for m in missing)
-    return acts(Reason.SERVICE_WRITTEN, f"writing Service {listed}", *(Apply(m) for m in missing))
+    actions: list[Action] = [Apply(m) for m in missing]
+    state, run = state_of(snap), state_of(snap).run
+    if run is not None and run.step < 0 and now - run.pods_wanted_at > SERVICE_LATE_S:
+        actions.append(SaveState(replace(state, run=replace(run, pods_wanted_at=now))))
+    return acts(Reason.SERVICE_WRITTEN, f"writing Service {listed}", *actions)
 
 
 def satellites_changed(snap: Snapshot, now: float) -> Decision | None:
@@ -180,14 +190,20 @@ def apex_drift(snap: Snapshot, now: float) -> Decision | None:
 
 
 def stranded(snap: Snapshot, now: float) -> Decision | None:
-    """Users on a canary without ready pods leave it also while an obstacle, or a record that cannot
-    be read, keeps us from everything else.
+    """Users leave a canary without ready pods, and one that no run answers for, also while an
+    obstacle, or a record that cannot be read, keeps us from everything else.
     """
-    weight, hindered = snap.route.weight, snap.app is None or bool(snap.state_error)
-    canaries = [n for n, s in snap.services.items() if s.labels.get(names.LABEL_ROLE) == "canary"]
-    if not weight or not hindered or any(snap.ready(name) for name in canaries):
+    weight, run = snap.route.weight, snap.state.run if snap.state else None
+    hindered = bool(snap.state_error) or (snap.app is None and (run is None or not run.weight))
+    if not weight or not hindered:
         return None
+    canaries = [n for n, s in snap.services.items() if s.labels.get(names.LABEL_ROLE) == "canary"]
     message = f"no canary pod is ready at weight {weight}: users are back on the primary"
+    if any(snap.ready(name) for name in canaries):
+        # With an unreadable record there may be a run; without a ready primary, no better place.
+        if snap.state_error or snap.primary is None or not snap.primary.ready:
+            return None
+        message = f"no run answers for weight {weight}: users are back on the primary"
     return acts(
         Reason.CANARY_LOST, message, WriteRoute(0), Emit(Reason.CANARY_LOST, message, "Warning")
     )
@@ -210,6 +226,9 @@ def route_drift(snap: Snapshot, now: float) -> Decision | None:
     if snap.route.in_sync and snap.route.weight == wanted:
         return None
     applied = snap.route.weight
+    if state.phase is Phase.PROMOTING and snap.route.in_sync and (applied or 0) < wanted:
+        # The primary is about to get everybody: a hand-back that could not be recorded stands.
+        return None
     if applied is None or not snap.route.in_sync:
         message = f"writing the canary route at weight {wanted}"
     else:
@@ -418,4 +437,6 @@ def _repair(
         drift_count=count,
         drift_at=now if not recent else state.drift_at,
     )
-    return acts(reason, message, SaveState(saved), *actions, Emit(reason, message, "Warning"))
+    # Counted once done: a write that failed is no repair, and says nothing of another writer.
+    done = (*actions, SaveState(saved)) if limit else (SaveState(saved), *actions)
+    return acts(reason, message, *done, Emit(reason, message, "Warning"))

@@ -2,8 +2,8 @@
 
 Called synchronously by the stores with the old and the new view; computes keys and queues them,
 nothing else.
-A change that names its target wakes that target; one that might concern any app of a namespace
-wakes the enrolled ones there.
+A change that names its target wakes that target, also when the name was taken off or changed;
+one that might concern any app of a namespace wakes the enrolled ones there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,16 +34,15 @@ class Tracker:
         self._deployments = deployments
 
     def deployment(self, old: DeploymentView | None, new: DeploymentView | None) -> None:
-        view = new or old
-        if view is None:
-            return
-        target = view.labels.get(names.LABEL_TARGET)
-        self._queue.add((view.id.namespace, target or view.id.name))
+        for view in (old, new):
+            if view is not None:
+                target = view.labels.get(names.LABEL_TARGET)
+                self._queue.add((view.id.namespace, target or view.id.name))
 
     def endpoint_slice(self, old: EndpointSliceView | None, new: EndpointSliceView | None) -> None:
-        view = new or old
-        if view is not None:
-            self._queue.add((view.id.namespace, view.target))
+        for view in (old, new):
+            if view is not None:
+                self._queue.add((view.id.namespace, view.target))
 
     def canary(self, old: ObjectView | None, new: ObjectView | None) -> None:
         view = new or old
@@ -56,15 +55,15 @@ class Tracker:
         self._queue.add(view.id.key)
 
     def service(self, old: ServiceView | None, new: ServiceView | None) -> None:
-        view = new or old
-        if view is not None:
-            self._labelled_or_all(view.id.namespace, view.labels)
+        for view in (old, new):
+            if view is not None:
+                self._labelled_or_all(view.id.namespace, view.labels)
 
     def object(self, old: ObjectView | None, new: ObjectView | None) -> None:
         """An Ingress, autoscaler, budget or policy."""
-        view = new or old
-        if view is not None:
-            self._labelled_or_all(view.id.namespace, view.labels)
+        for view in (old, new):
+            if view is not None:
+                self._labelled_or_all(view.id.namespace, view.labels)
 
     def config(self, old: ConfigView | None, new: ConfigView | None) -> None:
         """A ConfigMap or Secret: only apps that use it, under either kind, are woken."""

@@ -75,10 +75,12 @@ class NginxRouter:
             wanted = self._manifest(app, main, weight or 0)
             in_sync = in_sync and self._follows(live, wanted)
         known = [w for w in weights if w is not None]
+        # A copy without a main Ingress makes ingress-nginx drop the canary of all the others.
+        strays = self._strays(app)
         return RouteState(
             weight=max(known, default=None),
-            in_sync=in_sync and len(weights) == 1,
-            orphaned=bool(self._strays(app)),
+            in_sync=in_sync and len(weights) == 1 and not strays,
+            orphaned=bool(strays),
         )
 
     def orphans(self, key: Key) -> RouteState:

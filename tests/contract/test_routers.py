@@ -210,6 +210,73 @@ async def test_the_identity_names_both_sides_of_the_app(world: World):
     assert (("app", "app", "80"),) == identity.ingresses
 
 
+async def test_what_is_written_is_marked_as_ours_and_goes_with_the_target(world: World):
+    await world.router.write(world.app(), 10)
+    metadata = world.canary()["metadata"]
+
+    assert {"canaryd", "app"} <= set(metadata["labels"].values())
+    assert ["uid-app"] == [owner["uid"] for owner in metadata["ownerReferences"]]
+
+
+async def test_paths_that_lead_elsewhere_stay_out_of_it(world: World):
+    def add(live: dict[str, Any]) -> None:
+        elsewhere = {"service": {"name": "other", "port": {"number": 80}}}
+        path = {"path": "/other", "pathType": "Prefix", "backend": elsewhere}
+        live["spec"]["rules"][0]["http"]["paths"].append(path)
+
+    world.server.edit(INGRESS, NAMESPACE, "app", add)
+    app = world.app()
+    await world.router.write(app, 10)
+
+    (rule,) = world.canary()["spec"]["rules"]
+    assert ["/"] == [path["path"] for path in rule["http"]["paths"]]
+    assert world.router.read(app).in_sync
+
+
+async def test_an_object_of_ours_that_somebody_emptied_is_not_in_sync_and_is_made_whole(
+    world: World,
+):
+    app = world.app()
+    await world.router.write(app, 30)
+
+    def change(live: dict[str, Any]) -> None:
+        live["metadata"]["annotations"] = {}
+
+    world.server.edit(INGRESS, NAMESPACE, "app-canary", change)
+    world.sync()
+    assert not world.router.read(app).in_sync
+
+    await world.router.write(app, 30)
+    assert (30, True) == (world.router.read(app).weight, world.router.read(app).in_sync)
+
+
+async def test_retreat_and_cleanup_may_come_twice_or_find_nothing(world: World):
+    for _ in range(2):
+        await world.router.retreat(KEY)
+        await world.router.cleanup(KEY)
+    await world.router.write(world.app(), 30)
+    for _ in range(2):
+        await world.router.retreat(KEY)
+    for _ in range(2):
+        await world.router.cleanup(KEY)
+    world.sync()
+
+    assert (None, False) == (world.router.orphans(KEY).weight, world.router.orphans(KEY).orphaned)
+
+
+async def test_what_belongs_to_another_app_is_none_of_its_business(world: World):
+    await world.router.write(world.app(), 30)
+    await world.router.retreat((NAMESPACE, "neighbour"))
+    await world.router.cleanup((NAMESPACE, "neighbour"))
+
+    assert 30 == world.router.read(world.app()).weight
+
+
+async def test_a_plan_that_the_router_cannot_carry_out_is_refused_in_words(world: World):
+    [words] = world.router.validate(CanarySpec(weights=(20, 150)))
+    assert "weight 150 cannot be written" in words
+
+
 async def test_a_plan_that_the_router_can_carry_out_is_not_refused(world: World):
     assert world.router.capabilities.weight
     assert () == world.router.validate(CanarySpec())

@@ -138,6 +138,11 @@ class App:
         found = self.cluster.get("events.events.k8s.io", "-n", self.namespace)["items"]
         return [e for e in found if e.get("reason") == reason]
 
+    def pod_names(self, selector: str) -> set[str]:
+        """Names of the pods that are not being deleted."""
+        pods = self.cluster.get("pods", "-n", self.namespace, "-l", selector)["items"]
+        return {p["metadata"]["name"] for p in pods if "deletionTimestamp" not in p["metadata"]}
+
     def pod_addresses(self, selector: str) -> list[str]:
         pods = self.cluster.get("pods", "-n", self.namespace, "-l", selector)["items"]
         return [p["status"]["podIP"] for p in pods if p["status"].get("podIP")]

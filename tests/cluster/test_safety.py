@@ -101,6 +101,41 @@ def test_X8_a_config_that_fails_is_never_seen_by_the_primarys_pods(
     assert copy["immutable"] is True
 
 
+def test_a_config_changed_while_canary_pods_run_is_judged_on_pods_that_have_it(
+    cluster: Cluster, namespace: str, daemon: Daemon
+):
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "settings"},
+        "data": {"colour": "blue"},
+    }
+    cluster.apply([config], namespace=namespace)
+    volume = {"name": "settings", "configMap": {"name": "settings"}}
+    app = App(cluster, namespace, pod_spec={"volumes": [volume]})
+    app.deploy()
+    app.enrol(weights="50")
+    app.until_phase("Initialized", 60)
+    with Users(cluster.ingress_url, app.host, rate=50) as users:
+        app.ship("two")
+        app.until_weight(50)
+        before = app.pod_names("app=app")
+        assert before
+
+        cluster.apply([config | {"data": {"colour": "red"}}], namespace=namespace)
+        app.until_weight(0, 10)
+        app.until_weight(50, 60)
+        analysed = app.pod_names("app=app")
+        app.until_phase("Succeeded", 90)
+        time.sleep(1)
+
+        assert set() == analysed & before
+        assert [] == users.lost()
+    primary = app.object("deployment", "app-primary")
+    copied = primary["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"]
+    assert {"colour": "red"} == app.object("configmap", copied)["data"]
+
+
 def test_X12_replicas_and_selector_put_back_lose_nobody_under_idle_keep(
     cluster: Cluster, namespace: str, daemon: Daemon
 ):

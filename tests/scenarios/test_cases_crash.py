@@ -267,6 +267,30 @@ async def test_a_revision_deployed_while_the_daemon_is_away_is_analysed_when_it_
 
 
 @scenario
+async def test_a_revision_deployed_in_mid_run_while_the_daemon_is_away_has_no_users_unanalysed(
+    told: Story,
+):
+    await told.serve()
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(50)
+    await told.kill()
+    told.set_image("app:3")
+    await told.until(lambda: told.cluster.is_rolled_out(NAMESPACE, "app"), "app:3 is there")
+    away = asyncio.get_running_loop().time() + told.plane.throttle_s
+    await asyncio.sleep(30)
+
+    assert 50 == told.weight()
+    assert {"app:1"} == {s.version for s in told.plane.sent(since=away) if s.version}
+    assert "app:3" not in told.plane.by_version()
+    await told.start()
+    await told.until_weight(0, seconds=1)
+    await told.until_weight(20)
+    await told.until_phase("Succeeded")
+    assert "app:3" == told.image()
+
+
+@scenario
 async def test_an_app_is_given_back_that_was_disabled_while_the_daemon_was_away(told: Story):
     await told.serve()
     await told.enrol(annotations=plan())

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from canaryd.core.kinds import DEPLOYMENT
+from canaryd.core.kinds import CONTROLLER_REVISION, DEPLOYMENT
 from tests.scenarios.harness import NAMESPACE, Story, plan, scenario
 
 pytestmark = pytest.mark.looptime
@@ -179,6 +179,34 @@ async def test_X4_a_revision_that_arrives_while_the_primary_rolls_is_never_promo
     await told.until(lambda: told.results() == ["Succeeded", "Succeeded"], "that of app:3")
     assert ["app:1", "app:2", "app:3"] == primary
     assert [] == told.lost()
+
+
+@scenario
+async def test_X4_what_is_recorded_of_a_revision_is_that_revision_however_late_the_watch_is(
+    told: Story,
+):
+    recorded: dict[str, set[str]] = {}
+
+    def note(change) -> None:
+        if change.kind == CONTROLLER_REVISION and change.type == "ADDED":
+            [container] = change.new["data"]["template"]["spec"]["containers"]
+            recorded.setdefault(change.new["metadata"]["name"], set()).add(container["image"])
+
+    told.server.store.subscribe(note)
+    await told.enrol()
+    told.server.delay_watch(DEPLOYMENT, 1.0)
+    told.set_image("app:2")
+    await asyncio.sleep(0.9)
+    told.set_image("app:3")
+    await told.until_phase("Succeeded")
+    told.server.delay_watch(DEPLOYMENT, 0.0)
+    assert "app:3" == told.image()
+
+    told.set_image("app:2")
+    await told.until_phase("Progressing")
+    await told.until_phase("Succeeded")
+    assert "app:2" == told.image()
+    assert [{"app:1"}, {"app:2"}, {"app:3"}] == sorted(recorded.values(), key=sorted)
 
 
 @scenario

@@ -357,7 +357,7 @@ async def test_the_selector_of_a_Service_is_replaced_key_by_key(world: World):
 
 async def test_a_uid_in_a_delete_is_a_precondition(world: World):
     made = await world.client.create(world.config("a"))
-    with pytest.raises(Conflict, match="UID in precondition"):
+    with pytest.raises(Conflict, match="the UID in the precondition"):
         await world.client.delete(
             CONFIG_MAP, world.namespace, "a", uid="00000000-0000-4000-8000-000000000000"
         )

@@ -212,12 +212,16 @@ class Store:
         """Delete; returns the object while finalizers hold it, else None."""
         live = self._live(kind, key)
         meta = live["metadata"]
-        for what, wanted, present in (
-            ("UID", uid, meta["uid"]),
-            ("ResourceVersion", version, meta["resourceVersion"]),
+        for what, wanted, present, happened in (
+            ("UID", uid, meta["uid"], "deleted and then recreated"),
+            ("ResourceVersion", version, meta["resourceVersion"], "modified"),
         ):
             if wanted and wanted != present:
-                why = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {present}"
+                # The words of 1.34, seen on a real one.
+                why = (
+                    f"the {what} in the precondition ({wanted}) does not match the {what} in record"
+                    f" ({present}). The object might have been {happened}"
+                )
                 raise conflict(kind, key[1], why)
         finalizers = self._finalizers_for(kind, live, propagation)
         if dry_run:

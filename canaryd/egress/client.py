@@ -23,12 +23,12 @@ from weakref import WeakValueDictionary
 import aiohttp
 
 from canaryd.egress.addresses import IPAddress
-from canaryd.egress.exchange import EgressResponse, Request, exchange, open_session
+from canaryd.egress.exchange import Request, exchange, open_session
 from canaryd.egress.policy import EgressPolicy, Refusal, Route, Via
 from canaryd.egress.resolver import Found, Resolver, SystemResolver
 from canaryd.egress.targets import Target, UrlError, parse
 from canaryd.ports.clock import Clock
-from canaryd.ports.http import HttpClient, HttpTrouble, Trouble
+from canaryd.ports.http import HttpClient, HttpResponse, HttpTrouble, Trouble
 
 ServiceAddress = Callable[[str, str], str | None]
 """``(namespace, name)`` to the ClusterIP of a Service; None when it is unknown or has none."""
@@ -150,7 +150,7 @@ class _Client(ABC):
         body: bytes | None = None,
         timeout_s: float,
         max_bytes: int,
-    ) -> EgressResponse:
+    ) -> HttpResponse:
         """Send one request; ``timeout_s`` covers waiting for a connection, look-up and answer.
 
         Raises:

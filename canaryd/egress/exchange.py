@@ -34,13 +34,6 @@ _GZIP = zlib.MAX_WBITS + 16
 
 
 @dataclass(frozen=True, slots=True)
-class EgressResponse(HttpResponse):
-    """An answer; ``retry_after`` is that header's text, empty when there is none."""
-
-    retry_after: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
     """What to send, and how much of an answer to take."""
 
@@ -89,7 +82,7 @@ async def exchange(
     request: Request,
     addresses: Sequence[IPAddress],
     timeout_s: float,
-) -> EgressResponse:
+) -> HttpResponse:
     """Send a request to the first of these addresses that takes the connection.
 
     Raises:
@@ -114,7 +107,7 @@ async def _send(
     request: Request,
     address: IPAddress,
     connect_s: float | None,
-) -> EgressResponse:
+) -> HttpResponse:
     target = request.target
     # Host is ours alone, so that no caller asks one server and means another.
     ours = {"Host": target.netloc, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT}
@@ -137,7 +130,7 @@ async def _send(
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
     ) as response:
         body = await _read(request, response)
-        return EgressResponse(response.status, body, response.headers.get("Retry-After", ""))
+        return HttpResponse(response.status, body, response.headers.get("Retry-After", ""))
 
 
 async def _read(request: Request, response: aiohttp.ClientResponse) -> bytes:

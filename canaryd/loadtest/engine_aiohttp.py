@@ -29,7 +29,7 @@ from yarl import URL
 from canaryd import __version__
 from canaryd.loadtest.histogram import Histogram
 from canaryd.loadtest.pacer import Pacer
-from canaryd.loadtest.report import PERCENTILES, Order, Outcome, Report
+from canaryd.loadtest.report import PERCENTILES, TIMED, Order, Outcome, Report
 
 BACKLOG = 10_000
 """Requests that may wait for a connection; a start beyond them is counted as unsent at once."""
@@ -50,11 +50,6 @@ _BY_CLASS = {
     4: Outcome.CLIENT_ERROR,
     5: Outcome.SERVER_ERROR,
 }
-_TIMED = frozenset(
-    {Outcome.INFORMATIONAL, Outcome.SUCCESS, Outcome.REDIRECT, Outcome.CLIENT_ERROR}
-    | {Outcome.TIMEOUT}
-)
-"""What the latencies are of: failing fast must not look like an improvement, waiting must show."""
 _OWN_LIMITS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
@@ -156,7 +151,7 @@ class AiohttpEngine:
         except TimeoutError:
             outcome = Outcome.TIMEOUT
         self._outcomes[outcome] += 1
-        if outcome in _TIMED:
+        if outcome in TIMED:
             # A timer may fire a nanosecond early.
             self._latencies.record(max(0.0, self._clock() - due))
 
@@ -194,6 +189,7 @@ class AiohttpEngine:
                 for name, share in PERCENTILES.items()
                 if latencies.count
             },
+            latencies=dict(latencies.buckets),
         )
 
 

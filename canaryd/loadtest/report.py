@@ -16,15 +16,19 @@ from math import inf
 from typing import Any
 
 from canaryd.core.model import Absent, LoadTestAnswer, LoadTestSpec, Missing
+from canaryd.loadtest.histogram import cumulate
 from canaryd.loadtest.pacer import LATE_S, count_starts
 
-PROTOCOL = 1
+PROTOCOL = 2
 ORDER_BYTES = 4 * 1024 * 1024
 """Longest order: annotations hold 256 KiB, and JSON may write a character as six."""
-LINE_BYTES = 16 * 1024
-"""Longest line of the child; a report has a few hundred bytes."""
+LINE_BYTES = 64 * 1024
+"""Longest line of the child; most of a report are its latencies, in 2,000 buckets at the most."""
 LATE_SHARE = 0.01
 """A test is void if more of its starts were late, or if it ended further behind its schedule."""
+_SHORT_OF_CPU = (
+    "CPU is short on the daemon's node, or its CPU limit is low; give it more, or lower rate="
+)
 PERCENTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
@@ -52,6 +56,12 @@ FAILED = frozenset(
     {Outcome.SERVER_ERROR, Outcome.NO_STATUS, Outcome.NO_CONNECTION, Outcome.BROKEN}
     | {Outcome.TIMEOUT, Outcome.UNSENT}
 )
+TIMED = frozenset(
+    {Outcome.INFORMATIONAL, Outcome.SUCCESS, Outcome.REDIRECT, Outcome.CLIENT_ERROR}
+    | {Outcome.TIMEOUT}
+)
+"""What the latencies are of, and of those whose time was over before they could be sent: failing
+fast must not look like an improvement, waiting must show."""
 
 
 class ProtocolError(ValueError):
@@ -82,6 +92,8 @@ class Report:
     """How far behind its schedule the generator was at the end."""
     outcomes: Mapping[Outcome, int]
     latency_ms: Mapping[str, float]
+    latencies: Mapping[int, int]
+    """How many latencies lie in each bucket of ``histogram``."""
 
 
 # --- judging --------------------------------------------------------------------------------------
@@ -97,6 +109,7 @@ def answer_of(test: LoadTestSpec, report: Report) -> LoadTestAnswer:
         asked_rate=test.rate,
         achieved_rate=report.sent / report.took_s,
         latency_ms=report.latency_ms,
+        latencies=cumulate(report.latencies, below_s=test.timeout_s),
         absent=Absent(Missing.SOURCE_UNAVAILABLE, void) if void else None,
     )
 
@@ -111,18 +124,17 @@ def why_void(test: LoadTestSpec, report: Report) -> str:
             f"the generator ran out of files or ports of its own at {lacking:,} of "
             f"{report.planned:,} requests; lower the rate or the concurrency"
         )
-    could_not = f"the generator could not keep the rate of {test.rate:g}/s"
-    what_to_do = "give canaryd more processor time, or lower the rate"
+    if report.last_lag_s > max(LATE_S, LATE_SHARE * test.duration_s):
+        reached = report.planned / (test.duration_s + report.last_lag_s)
+        return (
+            f"the generator reached {reached:.3g} of {test.rate:g} requests/s and ended "
+            f"{report.last_lag_s:.1f} s behind its schedule: {_SHORT_OF_CPU}"
+        )
     # One late start alone is a hiccup of the machine, also when a test has fewer than a hundred.
     if report.late > max(1, LATE_SHARE * report.planned):
         return (
-            f"{could_not}: {report.late:,} of {report.planned:,} requests began more than "
-            f"{LATE_S * 1000:g} ms late, the worst {report.worst_lag_s:.2g} s; {what_to_do}"
-        )
-    if report.last_lag_s > max(LATE_S, LATE_SHARE * test.duration_s):
-        return (
-            f"{could_not}: it ended {report.last_lag_s:.2g} s behind its schedule of "
-            f"{test.duration_s:g} s; {what_to_do}"
+            f"the generator began {report.late:,} of {report.planned:,} requests more than "
+            f"{LATE_S * 1000:g} ms late, the worst {report.worst_lag_s:.1f} s: {_SHORT_OF_CPU}"
         )
     return ""
 
@@ -169,7 +181,9 @@ def read_report(line: bytes, test: LoadTestSpec) -> Report:
     try:
         report = Report(**{f.name: found[f.name] for f in fields(Report)})
         outcomes = {Outcome(name): _count(count) for name, count in report.outcomes.items()}
-        latencies = {name: _positive(value) for name, value in report.latency_ms.items()}
+        percentiles = {name: _positive(value) for name, value in report.latency_ms.items()}
+        latencies = {int(bucket): _count(count) for bucket, count in report.latencies.items()}
+        cumulate(latencies, below_s=inf)
         for count in (report.planned, report.sent, report.late):
             _count(count)
         for number in (report.took_s, report.worst_lag_s, report.last_lag_s):
@@ -179,9 +193,13 @@ def read_report(line: bytes, test: LoadTestSpec) -> Report:
     planned = count_starts(test.rate, test.duration_s)
     if not planned == report.planned == sum(outcomes.values()) or report.sent > planned:
         raise ProtocolError(f"sent a report that does not add up to {planned:,} requests")
-    if not report.took_s or latencies.keys() not in (set(), PERCENTILES.keys()):
+    known = PERCENTILES.keys() if latencies else set()
+    if not report.took_s or percentiles.keys() != known:
         raise ProtocolError("sent a report without its time or its percentiles")
-    return replace(report, outcomes=outcomes, latency_ms=latencies)
+    timed = sum(count for outcome, count in outcomes.items() if outcome in TIMED)
+    if not timed <= sum(latencies.values()) <= timed + outcomes.get(Outcome.UNSENT, 0):
+        raise ProtocolError(f"sent a report with other latencies than of {timed:,} requests")
+    return replace(report, outcomes=outcomes, latency_ms=percentiles, latencies=latencies)
 
 
 def _line(content: Mapping[str, Any]) -> bytes:

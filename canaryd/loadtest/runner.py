@@ -131,29 +131,26 @@ class ChildProcessRunner:
     # --- may it run
 
     def _why_refused(self, test: LoadTestSpec, base_url: str, host: str) -> str:
-        name = f"load-test.{test.name}"
         numbers = (test.rate, test.duration_s, test.timeout_s, test.concurrency)
         if not all(0 < number < inf for number in numbers):
-            return (
-                f"{name} has a rate, duration, time-out or concurrency that is no positive number"
-            )
+            return "it has a rate, duration, time-out or concurrency that is no positive number"
         if test.rate > self._max_rate:
             return (
-                f"{name} asks for {test.rate:g} requests per second, more than the "
+                f"it asks for {test.rate:g} requests per second, more than the "
                 f"{self._max_rate:g} of load_tests.max_rate in canaryd's configuration; "
                 f"write rate={self._max_rate:g} or less, or have the limit raised"
             )
         if test.method not in phrases.METHODS:
-            return f"{name} has the method {quote(test.method)}, which is none that it may send"
+            return f"it has the method {quote(test.method)}, which is none that it may send"
         try:
             units.parse_path(test.path)
         except UnitError as error:
-            return f"{name} has the path {quote(test.path)}, which {error.rule}"
+            return f"it has the path {quote(test.path)}, which {error.rule}"
         if not _HOST.fullmatch(host):
-            return f"{name} cannot be sent with {quote(host)} as host"
+            return f"it cannot be sent with {quote(host)} as host"
         if not _is_target(base_url, allow_loopback=self._allow_loopback):
             return (
-                f"{name} cannot be sent to {quote(base_url)}: a target is http://address:port "
+                f"it cannot be sent to {quote(base_url)}: a target is http://address:port "
                 "with the address of a Service"
             )
         return ""

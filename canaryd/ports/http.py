@@ -46,10 +46,15 @@ class HttpTrouble(Exception):  # noqa: N818 - reads as a state of the world
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer, whatever its status."""
+    """An answer, whatever its status.
+
+    ``retry_after`` is the text of that header, empty without one. Of all headers it alone is handed
+    on: nobody needs another, and what nobody is given nobody can leak.
+    """
 
     status: int
     body: bytes
+    retry_after: str = ""
 
 
 class HttpClient(Protocol):

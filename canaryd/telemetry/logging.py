@@ -47,9 +47,10 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 @contextmanager
 def log_context(**fields: Any) -> Iterator[None]:
-    """Give every line written inside, also by what is called, these fields: one per reconcile.
+    """Give every line written inside these fields, whoever writes it.
 
-    Tasks started inside inherit them.
+    Tasks started inside keep them to their end: nothing that several contexts share may be started
+    in one.
     """
     with structlog.contextvars.bound_contextvars(**fields):
         yield

@@ -201,6 +201,22 @@ class Telemetry:
         self._events_dropped = Counter(
             "canaryd_events_dropped", "Events that could not be recorded.", registry=registry
         )
+        self._notifications_dropped = Counter(
+            "canaryd_notifications_dropped",
+            "Hooks that were not called to the end because too many of their app were on the way.",
+            registry=registry,
+        )
+        self._reviews = Counter(
+            "canaryd_admission_reviews",
+            "Objects that the API server asked the webhook about, by what was said.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._certificate_ends = Gauge(
+            "canaryd_admission_certificate_end_seconds",
+            "When the certificate that the webhook serves ends, since the epoch; 0 without one.",
+            registry=registry,
+        )
         self._loop_lag = Histogram(
             "canaryd_loop_lag_seconds",
             "How much later than asked the event loop woke a timer.",
@@ -255,6 +271,22 @@ class Telemetry:
     def event_dropped(self, count: int = 1) -> None:
         """Events could not be recorded."""
         self._events_dropped.inc(count)
+
+    # --- hooks ---
+
+    def notification_dropped(self) -> None:
+        """A hook whose answer decides nothing had to make room for a newer one."""
+        self._notifications_dropped.inc()
+
+    # --- admission ---
+
+    def reviewed(self, outcome: str) -> None:
+        """The webhook answered: ``kept``, ``passed`` or ``unreadable``."""
+        self._reviews.labels(outcome).inc()
+
+    def certificate_ends(self, at: float) -> None:
+        """The webhook serves a certificate that ends then, in seconds since the epoch."""
+        self._certificate_ends.set(at)
 
     # --- apps ---
 

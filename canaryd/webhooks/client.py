@@ -25,7 +25,6 @@ from tenacity import (
 )
 
 from canaryd.core.model import HookAnswer, HookSpec
-from canaryd.egress.exchange import EgressResponse
 from canaryd.ports.clock import Clock
 from canaryd.ports.http import HttpClient, HttpResponse, HttpTrouble, Trouble
 
@@ -138,7 +137,7 @@ def _from_response(response: HttpResponse) -> _Outcome:
 
 def _retry_after_s(response: HttpResponse) -> float:
     """Read Retry-After in seconds; a date, which only a common clock could tell, is not heard."""
-    text = response.retry_after.strip() if isinstance(response, EgressResponse) else ""
+    text = response.retry_after.strip()
     return float(text[:9]) if text.isascii() and text.isdigit() else 0.0
 
 

@@ -46,7 +46,9 @@ class LoopbackHttp:
                     content += chunk
                     if len(content) > max_bytes:
                         raise HttpTrouble(Trouble.TOO_LARGE, f"more than {max_bytes} bytes")
-                return HttpResponse(response.status, bytes(content))
+                return HttpResponse(
+                    response.status, bytes(content), response.headers.get("Retry-After", "")
+                )
         except TimeoutError:
             raise HttpTrouble(Trouble.TIMEOUT, f"no answer within {timeout_s:g} s") from None
         except aiohttp.ClientError as error:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canaryd.loadtest.histogram import SHORTEST_S, Histogram
+from canaryd.core.quantiles import bracket, is_sound
+from canaryd.loadtest.histogram import BUCKETS_PER_DOUBLING, SHORTEST_S, Histogram, cumulate
 
 DURATIONS = st.floats(min_value=0.0, max_value=3600.0, allow_subnormal=False)
 SHARES = st.sampled_from([0.01, 0.07, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0])
@@ -79,3 +80,49 @@ def test_nothing_has_no_quantile():
 def test_what_is_no_share_is_refused(q):
     with pytest.raises(ValueError, match="a quantile lies"):
         histogram_of([1.0]).quantile(q)
+
+
+# --- counts up to edges -----------------------------------------------------------------------------------------------
+
+# Powers of two are edges, and so are some sums of them.
+EXACT = st.sampled_from([0.25, 0.5, 0.5078125, 1.0, 2.0, 3.0])
+
+
+@given(st.lists(DURATIONS | EXACT, min_size=1, max_size=200))
+def test_at_every_edge_the_count_of_what_is_not_slower_is_exact(values):
+    found = cumulate(histogram_of(values).buckets, below_s=inf)
+    assert is_sound(found)
+    assert len(values) == found.count
+    known = [max(value, SHORTEST_S) for value in values]
+    for edge, count in found.buckets:
+        assert sum(value <= edge for value in known) == count
+
+
+@given(st.lists(st.floats(1e-5, 3600) | EXACT, min_size=1, max_size=200), st.integers(1, 100))
+def test_a_quantile_lies_in_a_bracket_of_less_than_two_percent(values, percent):
+    found = bracket(cumulate(histogram_of(values).buckets, below_s=inf), percent)
+    exact = sorted(values)[-(-percent * len(values) // 100) - 1]
+    assert found.low_s < exact <= found.high_s
+    assert found.high_s <= found.low_s * (1 + 1 / BUCKETS_PER_DOUBLING)
+
+
+@given(st.lists(st.floats(1e-5, 10), max_size=50), st.sampled_from([0.1, 0.5, 5.0]))
+def test_what_waited_to_the_end_is_only_known_to_be_slower(values, limit_s):
+    waited = [limit_s * (1 - 1e-12), limit_s, limit_s * 1.001]
+    answered = [value for value in values if value < limit_s * 0.98]
+    found = cumulate(histogram_of(answered + waited).buckets, below_s=limit_s)
+    # An edge just before the limit may part what was answered from what was not, never more.
+    assert len(answered) == found.buckets[-2][1]
+    assert limit_s > found.buckets[-2][0] >= limit_s * (1 - 1 / BUCKETS_PER_DOUBLING)
+    assert len(answered) + 3 == found.count
+
+
+def test_nothing_counted_is_a_sound_histogram_of_nothing():
+    found = cumulate({}, below_s=5.0)
+    assert (True, 0) == (is_sound(found), found.count)
+
+
+@pytest.mark.parametrize("buckets", [{-99999: 1}, {99999: 1}, {0: 0}, {0: -1}])
+def test_a_bucket_that_cannot_be_is_refused(buckets):
+    with pytest.raises(ValueError, match="in bucket"):
+        cumulate(buckets, below_s=5.0)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canaryd.core import gates, verdicts
+from canaryd.core import loads, verdicts
 from canaryd.core.model import LoadTestSpec, Missing
+from canaryd.loadtest.histogram import BUCKETS_PER_DOUBLING
 from canaryd.loadtest.report import (
     LINE_BYTES,
     PROTOCOL,
@@ -26,6 +27,7 @@ from canaryd.loadtest.report import (
 
 TEST = LoadTestSpec(name="get", method="GET", path="/", rate=10.0, duration_s=100.0)
 LATENCY = {"p50": 4.0, "p90": 8.0, "p95": 9.0, "p99": 20.0, "max": 31.0}
+BUCKETS = {-500: 900, -450: 100}
 REPORT = Report(
     planned=1000,
     sent=1000,
@@ -35,6 +37,7 @@ REPORT = Report(
     last_lag_s=0.001,
     outcomes={Outcome.SUCCESS: 1000},
     latency_ms=LATENCY,
+    latencies=BUCKETS,
 )
 
 
@@ -53,13 +56,14 @@ def test_an_answer_tells_what_was_asked_achieved_and_measured():
     answer = answer_of(TEST, replace(REPORT, sent=600, took_s=120.0))
     assert (10.0, 5.0) == (answer.asked_rate, answer.achieved_rate)
     assert LATENCY == answer.latency_ms
+    assert 1000 == answer.latencies.count
     assert "get" == answer.test
 
 
 def test_what_could_not_be_sent_to_a_slow_target_counts_against_it():
     outcomes = {Outcome.SUCCESS: 900, Outcome.UNSENT: 100}
     answer = answer_of(TEST, replace(REPORT, sent=900, outcomes=outcomes))
-    verdict = gates.judge_load_test(TEST, answer)
+    verdict = loads.judge_load_test(TEST, answer)
     assert (verdicts.Verdict.FAIL, "10") == (verdict.verdict, verdict.value)
 
 
@@ -70,16 +74,23 @@ def test_what_could_not_be_sent_to_a_slow_target_counts_against_it():
         (
             {"late": 11, "worst_lag_s": 2.0},
             (
-                "the generator could not keep the rate of 10/s: 11 of 1,000 requests began more than "
-                "50 ms late, the worst 2 s; give canaryd more processor time, or lower the rate"
+                "the generator began 11 of 1,000 requests more than 50 ms late, the worst 2.0 s: CPU "
+                "is short on the daemon's node, or its CPU limit is low; give it more, or lower rate="
             ),
         ),
         ({"last_lag_s": 1.0}, ""),
         (
             {"last_lag_s": 1.1},
             (
-                "the generator could not keep the rate of 10/s: it ended 1.1 s behind its schedule of "
-                "100 s; give canaryd more processor time, or lower the rate"
+                "the generator reached 9.89 of 10 requests/s and ended 1.1 s behind its schedule: CPU "
+                "is short on the daemon's node, or its CPU limit is low; give it more, or lower rate="
+            ),
+        ),
+        (
+            {"last_lag_s": 150.0, "late": 600, "worst_lag_s": 150.0},
+            (
+                "the generator reached 4 of 10 requests/s and ended 150.0 s behind its schedule: CPU "
+                "is short on the daemon's node, or its CPU limit is low; give it more, or lower rate="
             ),
         ),
         (
@@ -96,6 +107,7 @@ def test_what_could_not_be_sent_to_a_slow_target_counts_against_it():
         "more than one percent late",
         "one percent behind",
         "more than one percent behind",
+        "far behind",
         "out of ports",
         "a target that takes nothing",
     ],
@@ -121,7 +133,7 @@ def test_a_void_result_is_inconclusive_however_many_requests_failed():
     outcomes = {Outcome.SERVER_ERROR: 1000}
     answer = answer_of(TEST, replace(REPORT, outcomes=outcomes, late=500))
     assert Missing.SOURCE_UNAVAILABLE == answer.absent.why
-    assert verdicts.Verdict.INCONCLUSIVE == gates.judge_load_test(TEST, answer).verdict
+    assert verdicts.Verdict.INCONCLUSIVE == loads.judge_load_test(TEST, answer).verdict
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------
@@ -153,8 +165,9 @@ def test_the_largest_report_fits_into_a_line():
         last_lag_s=1e5 / 3,
         outcomes=dict.fromkeys(Outcome, big),
         latency_ms=dict.fromkeys(LATENCY, 1e9 / 3),
+        latencies=dict.fromkeys(range(-1217, -1217 + 32 * BUCKETS_PER_DOUBLING), big),
     )
-    assert LINE_BYTES / 10 > len(write_report(report))
+    assert LINE_BYTES / 1.5 > len(write_report(report))
 
 
 def changed(**changes):
@@ -189,16 +202,38 @@ def changed(**changes):
         (changed(took_s=0), "without its time"),
         (changed(latency_ms={"p50": 1}), "without its time or its percentiles"),
         (changed(latency_ms=LATENCY | {"p99": "slow"}), "malformed"),
-        (changed(latency_ms={}), ""),
+        (changed(latency_ms={}), "without its time or its percentiles"),
+        (changed(latency_ms={}, latencies={}), "other latencies than of 1,000 requests"),
+        (changed(latencies={"-500": 999}), "other latencies than of 1,000 requests"),
+        (changed(latencies={"-500": 1001}), "other latencies than of 1,000 requests"),
+        (changed(latencies={"-500": 1001, "-499": -1}), "malformed"),
+        (changed(latencies={"-500": 1000, "-499": 0}), "malformed"),
+        (changed(latencies={"-500": 1000.0}), "malformed"),
+        (changed(latencies={"fast": 1000}), "malformed"),
+        (changed(latencies={"-5000": 1000}), "malformed"),
+        (changed(latencies={"99999999": 1000}), "malformed"),
+        (changed(latencies=[1000]), "malformed"),
     ],
-    ids=range(25),
+    ids=range(35),
 )
 def test_a_report_that_cannot_be_is_refused(line, expected):
-    if not expected:
-        assert {} == read_report(line, TEST).latency_ms
-        return
     with pytest.raises(ProtocolError, match=expected):
         read_report(line, TEST)
+
+
+def test_a_report_on_requests_that_were_never_answered_has_no_latencies():
+    refused = {"no-connection": 400, "unsent": 600}
+    line = changed(outcomes=refused, sent=400, latency_ms={}, latencies={})
+    assert {} == read_report(line, TEST).latency_ms
+
+
+def test_of_the_unsent_some_had_waited_to_the_end_and_some_were_never_begun():
+    refused = {"2xx": 400, "unsent": 600}
+    for waited in (0, 600):
+        line = changed(outcomes=refused, sent=400, latencies={"-500": 400 + waited})
+        assert 400 + waited == answer_of(TEST, read_report(line, TEST)).latencies.count
+    with pytest.raises(ProtocolError, match="other latencies"):
+        read_report(changed(outcomes=refused, sent=400, latencies={"-500": 1001}), TEST)
 
 
 @given(

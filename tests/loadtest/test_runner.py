@@ -4,10 +4,12 @@ import signal
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 
 import pytest
 
 from canaryd.core.model import LoadTestSpec, Missing
+from canaryd.core.quantiles import bracket
 from canaryd.loadtest.runner import COMMAND, ChildProcessRunner
 from tests.loadtest.processes import children_of, exists, generators, gone, read
 from tests.loadtest.targets import Target, nobody, serving
@@ -15,7 +17,7 @@ from tests.loadtest.targets import Target, nobody, serving
 HOST = "app.shop"
 NOWHERE = "http://10.96.0.1:80"
 REPORTING = (
-    'import sys; sys.stdin.readline(); print(\'{"protocol": 1, "kind": "started"}\', flush=True)'
+    'import sys; sys.stdin.readline(); print(\'{"protocol": 2, "kind": "started"}\', flush=True)'
 )
 
 
@@ -70,7 +72,7 @@ async def running(url, **changes):
 
 def counted(answer):
     """What was sent and failed. A busy machine may void a test, and that alone is no defect."""
-    assert answer.absent is None or "could not keep the rate" in answer.absent.detail
+    assert answer.absent is None or "CPU is short" in answer.absent.detail
     return answer.sent, answer.failed
 
 
@@ -98,6 +100,9 @@ async def test_a_target_that_answers_passes_and_is_measured():
     assert 20.0 < answer.achieved_rate <= 40.0
     assert ["p50", "p90", "p95", "p99", "max"] == list(answer.latency_ms)
     assert 20 <= answer.latency_ms["p50"]
+    found = bracket(answer.latencies, 50)
+    assert 20 == answer.latencies.count
+    assert 0.02 < found.high_s < 1.02 * answer.latency_ms["p50"] / 1000
     assert {HOST} == {headers["Host"] for _, _, headers, _ in target.requests}
 
 
@@ -117,6 +122,10 @@ async def test_a_target_that_hangs_fails_every_request():
         answer = await run(target.url, timeout_s=0.3)
     assert (20, 20) == counted(answer)
     assert answer.latency_ms["p50"] >= 300
+    # How long they would have taken, nobody knows.
+    found = bracket(answer.latencies, 1)
+    assert 0.29 < found.low_s < 0.3
+    assert inf == found.high_s
 
 
 @pytest.mark.slow
@@ -125,6 +134,7 @@ async def test_a_target_that_is_not_there_fails_every_request():
         answer = await run(url)
     assert (20, 20) == counted(answer)
     assert {} == answer.latency_ms
+    assert 0 == answer.latencies.count
 
 
 @pytest.mark.slow
@@ -159,7 +169,7 @@ async def test_a_generator_that_is_stopped_for_a_while_voids_its_test():
         os.kill(pid, signal.SIGCONT)
         answer = await task
     assert Missing.SOURCE_UNAVAILABLE == answer.absent.why
-    assert "the generator could not keep the rate of 50/s" in answer.absent.detail
+    assert "CPU is short on the daemon's node" in answer.absent.detail
 
 
 @pytest.mark.slow
@@ -196,7 +206,7 @@ async def test_the_log_has_what_an_answer_has_no_place_for():
 async def test_a_test_that_may_not_run_is_refused(changes, expected):
     answer = await run(NOWHERE, **changes)
     assert (Missing.QUERY_REFUSED, 0) == (answer.absent.why, answer.sent)
-    assert answer.absent.detail.startswith("load-test.get ")
+    assert answer.absent.detail.startswith("it ")
     assert expected in answer.absent.detail
 
 
@@ -262,12 +272,12 @@ async def test_addresses_of_both_families_are_targets():
         ("import os; os.kill(os.getpid(), 9)", "was ended by SIGKILL; did it run out of memory?"),
         ("import os; os.kill(os.getpid(), 40)", "was ended by signal 40"),
         ("print('hello')", "sent something else than a line of JSON, its started"),
-        ("print('x' * 100_000)", "wrote a line of more than 16384 bytes"),
+        ("print('x' * 100_000)", "wrote a line of more than 65536 bytes"),
         ("import sys; sys.stdout.write('x' * 10_000_000)", "wrote a line of more than"),
         ("import sys; sys.stderr.write('x' * 10_000_000)", "ended with exit code 0 and no report"),
         (f"{REPORTING}; raise ValueError('hunter2')", "ended with exit code 1 and no report"),
         (f"{REPORTING}; print('{{}}')", "sent something else than an object of JSON, its report"),
-        (f"{REPORTING}; print('x' * 100_000)", "wrote a line of more than 16384 bytes"),
+        (f"{REPORTING}; print('x' * 100_000)", "wrote a line of more than 65536 bytes"),
     ],
     ids=[
         "ends at once",

@@ -130,6 +130,23 @@ def test_troubles_with_watches_and_events_are_counted(telemetry):
     assert 4 == value(telemetry, "canaryd_events_dropped_total")
 
 
+def test_notifications_that_were_dropped_are_counted(telemetry):
+    assert 0 == value(telemetry, "canaryd_notifications_dropped_total")
+    telemetry.notification_dropped()
+    assert 1 == value(telemetry, "canaryd_notifications_dropped_total")
+
+
+def test_what_the_webhook_says_is_counted_and_the_end_of_its_certificate_shown(telemetry):
+    assert 0 == value(telemetry, "canaryd_admission_certificate_end_seconds")
+    telemetry.certificate_ends(1_800_000_000.0)
+    telemetry.reviewed("kept")
+    telemetry.reviewed("passed")
+    telemetry.reviewed("passed")
+    assert 1_800_000_000 == value(telemetry, "canaryd_admission_certificate_end_seconds")
+    assert 1 == value(telemetry, "canaryd_admission_reviews_total", outcome="kept")
+    assert 2 == value(telemetry, "canaryd_admission_reviews_total", outcome="passed")
+
+
 # --- labels stay bounded ---
 
 

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canaryd.core.model import HookSpec, HookType
-from canaryd.egress.exchange import EgressResponse
 from canaryd.ports.http import HttpResponse, HttpTrouble, Trouble
 from canaryd.webhooks.client import LONGEST_WAIT_S, MAX_BYTES, WebhookClient, address_of
 from tests.egress.support import NAMESPACE, FakeDns, an_egress, answers, raw_server
@@ -267,7 +266,7 @@ async def test_waits_differ_so_that_callers_do_not_come_back_all_at_once():
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_receiver_that_asks_for_a_pause_gets_it(status):
-    http = FakeHttp([EgressResponse(status, b"", "20"), 200])
+    http = FakeHttp([HttpResponse(status, b"", "20"), 200])
     answer = await call(http, retries=1)
 
     assert answer.passed
@@ -276,7 +275,7 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it(status):
 
 @pytest.mark.parametrize("text", ["31", "86400", "9" * 400])
 async def test_a_receiver_that_asks_for_a_long_pause_is_not_asked_again(text):
-    http = FakeHttp([EgressResponse(429, b"", text), 200])
+    http = FakeHttp([HttpResponse(429, b"", text), 200])
     answer = await call(http, retries=3)
 
     assert (False, "asks for a longer wait than 30 s", 1) == (
@@ -288,7 +287,7 @@ async def test_a_receiver_that_asks_for_a_long_pause_is_not_asked_again(text):
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "1.5", "soon", "²", "Wed, 21 Oct 2026 07:28:00 GMT"])  # fmt: skip
 async def test_a_pause_that_is_no_number_of_seconds_is_the_usual_one(text):
-    http = FakeHttp([EgressResponse(429, b"", text), 200])
+    http = FakeHttp([HttpResponse(429, b"", text), 200])
     answer = await call(http, retries=1)
 
     assert answer.passed

@@ -1,19 +1,29 @@
 """Which configuration is in force for an app: the layers, the last valid one,
 and a run's pinned plan.
+
+To read annotations costs ten times what a decision costs, and an app whose canary moves is looked
+at many times a second with the same ones: what was read lately is remembered, by the texts
+themselves, so that it can never be out of date.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from canaryd.core.annotations import Resolution, plan_values, resolve, resolve_deployment
+from canaryd.core.draft import Resolved
 from canaryd.core.fingerprint import canonical_json, manifest_digest
 from canaryd.core.model import CanarySpec
-from canaryd.core.plan import Resolved
 from canaryd.core.state import RolloutState
 from canaryd.core.views import ConfigView, DeploymentView, ObjectView
 
 PINNED = "pinned"
+REMEMBERED: Final = 256
+"""Texts whose reading is remembered: a few apps' that are looked at often; 8 KB each."""
+
+Texts = tuple[tuple[str, str], ...]
+"""Annotations, in the order they were written in: problems are told in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +49,34 @@ def configure(
 ) -> Configuration:
     """Resolve the layers of one app."""
     inherited = namespace.annotations if namespace else {}
-    resolution = resolve_deployment(
-        controller=controller_defaults,
-        namespace=inherited,
-        deployment=target.annotations,
-        template=target.template_annotations,
+    resolution, written, digest = read_layers(
+        tuple(controller_defaults.items()),
+        tuple(inherited.items()),
+        tuple(target.annotations.items()),
+        tuple(target.template_annotations.items()),
     )
     enrolled = state is not None and bool(state.promoted)
-    plan = plan_values(resolution.values) if resolution.spec else _last_plan(canary)
-    fresh = resolution.spec or (_pinned(plan) if enrolled else None)
+    plan = written if resolution.spec else _last_plan(canary)
+    fresh = resolution.spec or (_pinned(tuple(plan.items())) if enrolled else None)
     run = state.run if state else None
-    spec = (_pinned(run.plan) if run is not None else None) or fresh
-    digest = manifest_digest(
-        {
-            "controller": dict(controller_defaults),
-            "namespace": dict(inherited),
-            "deployment": dict(target.annotations),
-        }
-    )
+    spec = (_pinned(tuple(run.plan.items())) if run is not None else None) or fresh
     return Configuration(resolution, spec, fresh, plan, digest)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def read_layers(
+    controller: Texts, namespace: Texts, deployment: Texts, template: Texts
+) -> tuple[Resolution, Mapping[str, str], str]:
+    """Read what the objects carry: what it comes to, the same as text, and the digest of it all."""
+    resolution = resolve_deployment(
+        controller=dict(controller),
+        namespace=dict(namespace),
+        deployment=dict(deployment),
+        template=dict(template),
+    )
+    layers = {"controller": controller, "namespace": namespace, "deployment": deployment}
+    digest = manifest_digest({layer: dict(texts) for layer, texts in layers.items()})
+    return resolution, plan_values(resolution.values), digest
 
 
 def canary_spec(resolution: Resolution, target: DeploymentView) -> dict[str, Any]:
@@ -89,5 +108,6 @@ def _last_plan(canary: ObjectView | None) -> dict[str, str]:
     return plan_values(values) if "step-weight" in values else {}
 
 
-def _pinned(values: Mapping[str, str]) -> CanarySpec | None:
+@lru_cache(maxsize=REMEMBERED)
+def _pinned(values: Texts) -> CanarySpec | None:
     return resolve([(PINNED, dict(values))]).spec

@@ -7,14 +7,16 @@ so that an idle daemon reads nothing at all.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from canaryd.core.fingerprint import content_fingerprint, revision_of
+from canaryd.core.fingerprint import content_fingerprint
 from canaryd.core.kinds import CONFIG_MAP, SECRET
 from canaryd.core.model import CanarySpec
+from canaryd.core.owners import wish_of
 from canaryd.core.reasons import Reason
 from canaryd.core.references import Reference
 from canaryd.core.snapshot import Obstacle, WantedRevision
+from canaryd.core.tracking import Recorded, Tracking, identify
 from canaryd.core.views import ConfigView, DeploymentView
 from canaryd.ports.cache import Cache
 from canaryd.ports.errors import KubeError, NotFound
@@ -40,13 +42,22 @@ class ConfigContents:
         self._seen: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
     async def revision(
-        self, target: DeploymentView, spec: CanarySpec, known: Known
+        self,
+        target: DeploymentView,
+        spec: CanarySpec,
+        known: Known,
+        recorded: Iterable[Recorded] = (),
     ) -> WantedRevision:
         """The revision the target asks for; unknown, with the reason,
         when a config cannot be read.
+
+        ``spec`` says what is tracked from now on, ``recorded`` what was under which rule.
         """
         contents: dict[str, tuple[str, str]] = {}
-        for reference in self._tracked(target, spec):
+        rule = self._rule(target, spec)
+        for reference in target.references:
+            if not rule.covers(reference.key):
+                continue
             view = self._view(target.id.namespace, reference)
             if view is None or view.id.deleting:
                 if reference.optional:
@@ -64,18 +75,39 @@ class ConfigContents:
                 )
             if content:
                 contents[reference.key] = (view.version, content)
-        name = revision_of(target.fingerprint, {key: c for key, (_, c) in contents.items()})
-        return WantedRevision(name=name, contents=contents)
+        found = identify(target.fingerprint, contents, rule, known=recorded, remembered=known)
+        return WantedRevision(
+            name=found.name,
+            contents=found.contents,
+            tracking=found.rule,
+            beside=found.beside,
+            shared=frozenset(k for k, v in self.views(target).items() if not wish_of(v).copy),
+        )
 
-    def _tracked(self, target: DeploymentView, spec: CanarySpec) -> list[Reference]:
-        if not spec.config_tracking:
-            return []
-        return [
-            r
-            for r in target.references
-            if r.key not in spec.config_exclude
+    def views(self, workload: DeploymentView) -> dict[str, ConfigView]:
+        """The configs (``kind/name``) a workload names, as far as they exist and may be read."""
+        found = ((r.key, self._view(workload.id.namespace, r)) for r in workload.references)
+        return {key: view for key, view in found if view is not None}
+
+    def missing(self, workload: DeploymentView) -> tuple[str, ...]:
+        """Configs (``kind/name``) without which pods of a workload cannot start."""
+        return tuple(
+            r.key
+            for r in workload.references
+            if not r.optional
             and (r.kind == "configmap" or self._cache.secrets is not None)
-        ]
+            and self._view(workload.id.namespace, r) is None
+        )
+
+    def _rule(self, target: DeploymentView, spec: CanarySpec) -> Tracking:
+        """What is tracked of this target from now on."""
+        kinds = {"configmap"} if self._cache.secrets is None else {"configmap", "secret"}
+        untracked = (k for k, v in self.views(target).items() if not wish_of(v).track)
+        rule = Tracking(
+            frozenset(kinds if spec.config_tracking else ()),
+            frozenset((*spec.config_exclude, *untracked)),
+        )
+        return rule.about(r.key for r in target.references)
 
     def _view(self, namespace: str, reference: Reference) -> ConfigView | None:
         if reference.kind == "configmap":

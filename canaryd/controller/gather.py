@@ -7,99 +7,39 @@ and a target that lost every mark of ours or does not come back through the watc
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from canaryd.controller.configuration import Configuration, configure
 from canaryd.controller.contents import ConfigContents
+from canaryd.controller.freshness import Freshness, StaleCache
 from canaryd.controller.inquiries import Inquiries
-from canaryd.core import names
+from canaryd.controller.turns import Turns
+from canaryd.core import keda, names
 from canaryd.core.annotations import ENABLED, Resolution
+from canaryd.core.cautions import cautions_of
+from canaryd.core.commands import read_commands
 from canaryd.core.discovery import Surroundings, discover
 from canaryd.core.fingerprint import template_fingerprint
-from canaryd.core.kinds import DEPLOYMENT, REPLICA_SET
+from canaryd.core.kinds import DEPLOYMENT, REPLICA_SET, SCALED_OBJECT
+from canaryd.core.memory import StateError, load
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.snapshot import App, Obstacle, Snapshot, WantedRevision
-from canaryd.core.state import RolloutState, StateError, load
+from canaryd.core.state import RolloutState
+from canaryd.core.tracking import Recorded
 from canaryd.core.views import DeploymentView, Key, ObjectView, ServiceView, deployment_view
 from canaryd.ports.cache import Cache
 from canaryd.ports.errors import NotFound
 from canaryd.ports.kube import KubeApi
-from canaryd.ports.router import Router
+from canaryd.ports.router import Routers
 
 NOT_ENROLLED = Resolution(enabled=False, spec=None, values={}, problems=())
 
 
-OVERDUE_WAITS = 10
-"""Looks at a cache behind our own write until the API server is asked: seconds, about as many."""
 RECHECK_S = 30.0
 """How often an obstacle that no watch tells the end of is looked at again."""
 UNWATCHED = frozenset({Reason.CONFLICT, Reason.CONFIG_UNREADABLE, Reason.API_ERROR})
 """Obstacles of which that is so: names of objects we do not watch, refusals of the API server."""
-
-
-class StaleCache(Exception):  # noqa: N818 - a state of the world, not a fault
-    """The cache has not caught up with our own last write yet."""
-
-
-@dataclass(slots=True)
-class _Write:
-    """The newest write of ours to one target."""
-
-    version: int
-    waits: int = 0
-    """Looks that found the cache behind it."""
-
-
-@dataclass(slots=True)
-class Freshness:
-    """Which resourceVersions of targets we wrote and which Canaries we deleted, so that nothing is
-    decided on an older view.
-    """
-
-    _written: dict[Key, _Write] = field(default_factory=dict)
-    _deleted: dict[Key, str] = field(default_factory=dict)
-
-    def wrote(self, key: Key, resource_version: str) -> None:
-        """A write to the target came back with this resourceVersion."""
-        version = int(resource_version) if resource_version.isdigit() else 0
-        known = self._written.get(key)
-        if version and (known is None or known.version < version):
-            self._written[key] = _Write(version)
-
-    def check(self, key: Key, resource_version: str) -> None:
-        """Raise :class:`StaleCache` when what was seen is older than what we wrote."""
-        write = self._written.get(key)
-        if write is None:
-            return
-        if int(resource_version or 0) < write.version:
-            write.waits += 1
-            waited_for = f"waiting for resourceVersion {write.version}"
-            raise StaleCache(f"Deployment {key[0]}/{key[1]}: {waited_for}")
-        del self._written[key]
-
-    def deleted(self, key: Key, uid: str) -> None:
-        """The Canary of this uid was deleted: the app has left."""
-        self._deleted[key] = uid
-
-    def check_canary(self, key: Key, canary: ObjectView | None) -> None:
-        """Raise :class:`StaleCache` while the cache still holds a Canary that we deleted:
-        an app must not leave twice.
-        """
-        uid = self._deleted.get(key)
-        is_held = canary is not None and canary.id.uid == uid and not canary.id.deleting
-        if is_held:
-            raise StaleCache(f"Canary {key[0]}/{key[1]}: waiting until it is gone")
-        self._deleted.pop(key, None)
-
-    def is_overdue(self, key: Key) -> bool:
-        """Whether so many looks waited that the API server itself should be asked."""
-        write = self._written.get(key)
-        return write is not None and write.waits >= OVERDUE_WAITS
-
-    def forget(self, key: Key) -> None:
-        self._written.pop(key, None)
-        self._deleted.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +65,12 @@ class Gatherer:
     Args:
         api: the API server, for the three reads named above.
         cache: everything watched.
-        router: who carries the split.
+        routers: who carries the split.
         inquiries: answers that came in.
         defaults: the controller's default annotation values.
         freshness: shared with the performer.
+        is_kept: selectors and replicas are kept at admission.
+        run_limit: how many runs may be under way at once; 0 for any number.
 
     """
 
@@ -136,14 +78,19 @@ class Gatherer:
         self,
         api: KubeApi,
         cache: Cache,
-        router: Router,
+        routers: Routers,
         inquiries: Inquiries,
         defaults: Mapping[str, str],
         freshness: Freshness,
+        *,
+        is_kept: bool = False,
+        run_limit: int = 0,
     ) -> None:
         self._api = api
         self._cache = cache
-        self._router = router
+        self._is_kept = is_kept
+        self.turns = Turns(run_limit)
+        self._routers = routers
         self._inquiries = inquiries
         self._defaults = defaults
         self._freshness = freshness
@@ -180,14 +127,19 @@ class Gatherer:
             canary=canary,
             state=state,
             state_error=state_error,
+            commands=read_commands(canary.annotations) if canary is not None else (),
+            author=target.annotations.get(names.AUTHOR, ""),
+            run_limit=self.turns.limit,
             stray_apexes=self._marked_services(key),
-            propagation_s=self._router.propagation_s,
+            scalers=self._scalers(key),
+            propagation_s=self._routers.propagation_s(configured.spec),
         )
         if not configured.resolution.enabled and state is None:
             return Gathered(snapshot, configured.digest)
-        return Gathered(
-            await self._surround(snapshot, target, configured, state), configured.digest
-        )
+        snapshot = await self._surround(snapshot, target, configured, state)
+        # Last, with nothing to wait for between it and the decision.
+        place = self.turns.place(key, self._cache.canaries.list())
+        return Gathered(replace(snapshot, queue_place=place), configured.digest)
 
     def obstruct(self, key: Key, obstacle: Obstacle) -> None:
         """Let the next snapshot of an app show what a write met with."""
@@ -246,6 +198,7 @@ class Gatherer:
             resolution=NOT_ENROLLED,
             spec=None,
             stray_apexes=self._marked_services(key),
+            scalers=self._scalers(key),
             endpoints=self._endpoints(key),
         )
 
@@ -263,16 +216,22 @@ class Gatherer:
         app: App | None = None
         obstacles: tuple[Obstacle, ...] = ()
         if spec is not None and configured.resolution.enabled:
-            around = self._surroundings(snap.key, await self._foreign_primary(snap, primary))
+            around = self._surroundings(target, await self._foreign_primary(snap, primary))
             app, obstacles = discover(target, spec, around)
-            refusals = self._router.validate(spec)
+            if app is not None:
+                told = self._routers.cautions(app) if not obstacles else ()
+                cautions = cautions_of(app, target, around, told, is_kept=self._is_kept)
+                app = replace(app, cautions=cautions)
+            refusals = self._routers.validate(spec)
             if refusals:
                 app = None
                 obstacles += tuple(Obstacle(Reason.CONFIG_INVALID, text) for text in refusals)
-        route = self._router.read(app) if app else self._router.orphans(snap.key)
+        route = self._routers.read(app) if app else self._routers.orphans(snap.key)
         revision = WantedRevision()
         if spec is not None:
-            revision = await self._contents.revision(target, spec, state.tracked if state else {})
+            revision = await self._contents.revision(
+                target, configured.fresh or spec, state.tracked if state else {}, _recorded(state)
+            )
         if revision.obstacle is not None and (state is None or not state.promoted):
             # There is nothing to hold on to before enrolment: a config that is missing is in the
             # way like anything else, and is told like it.
@@ -289,9 +248,13 @@ class Gatherer:
             canary=snap.canary,
             state=state,
             state_error=snap.state_error,
+            commands=snap.commands,
+            author=snap.author,
+            run_limit=snap.run_limit,
             app=app,
             obstacles=obstacles,
             primary=primary,
+            primary_lacks=self._contents.missing(primary) if primary is not None else (),
             services=self._own_services(snap.key),
             satellites=self._satellites(snap.key),
             endpoints=self._endpoints(snap.key),
@@ -300,28 +263,41 @@ class Gatherer:
             route=route,
             answers=self._inquiries.answers(snap.key),
             stray_apexes=snap.stray_apexes,
+            scalers=snap.scalers,
             propagation_s=snap.propagation_s,
         )
 
-    def _surroundings(self, key: Key, taken: dict[str, bool]) -> Surroundings:
-        namespace, target = key
+    def _surroundings(self, target: DeploymentView, taken: dict[str, bool]) -> Surroundings:
+        namespace = target.id.namespace
         objects: tuple[tuple[str, list[ObjectView] | list[ServiceView]], ...] = (
             ("Service", list(self._cache.services.list(namespace))),
             ("Ingress", list(self._cache.ingresses.list(namespace))),
             ("HorizontalPodAutoscaler", list(self._cache.autoscalers.list(namespace))),
             ("PodDisruptionBudget", list(self._cache.budgets.list(namespace))),
             ("NetworkPolicy", list(self._cache.policies.list(namespace))),
+            ("TrafficSplit", list(self._cache.traffic_splits.list(namespace))),
         )
+        scalers = self._cache.scaled_objects
+        if scalers is not None:
+            objects += ((SCALED_OBJECT.kind, list(scalers.list(namespace))),)
         for kind, views in objects:
             for view in views:
-                mine = view.is_ours and view.labels.get(names.LABEL_TARGET) == target
+                mine = view.is_ours and view.labels.get(names.LABEL_TARGET) == target.id.name
                 taken[f"{kind}/{view.id.name}"] = mine
         return Surroundings(
             services=list(self._cache.services.list(namespace)),
             ingresses=list(self._cache.ingresses.list(namespace)),
+            http_routes=(
+                list(self._cache.http_routes.list(namespace))
+                if self._cache.http_routes.is_served
+                else None
+            ),
+            traffic_splits=list(self._cache.traffic_splits.list(namespace)),
             autoscalers=list(self._cache.autoscalers.list(namespace)),
+            scalers=None if scalers is None else list(scalers.list(namespace)),
             budgets=list(self._cache.budgets.list(namespace)),
             policies=list(self._cache.policies.list(namespace)),
+            configs=self._contents.views(target),
             taken=taken,
         )
 
@@ -367,13 +343,22 @@ class Gatherer:
             ("HorizontalPodAutoscaler", self._cache.autoscalers),
             ("PodDisruptionBudget", self._cache.budgets),
             ("NetworkPolicy", self._cache.policies),
+            (SCALED_OBJECT.kind, self._cache.scaled_objects),
         )
         return {
             f"{kind}/{view.id.name}": view
             for kind, store in stores
-            for view in store.list(namespace)
+            for view in (store.list(namespace) if store is not None else ())
             if view.is_copy_for(target)
         }
+
+    def _scalers(self, key: Key) -> tuple[ObjectView, ...]:
+        store = self._cache.scaled_objects
+        return tuple(
+            view
+            for view in (store.list(key[0]) if store is not None else ())
+            if not view.is_ours and not view.id.deleting and keda.scales(view, key[1])
+        )
 
     def _endpoints(self, key: Key) -> dict[str, frozenset[str]]:
         ready: dict[str, frozenset[str]] = {}
@@ -418,6 +403,21 @@ def is_primary_of(view: DeploymentView, target: str) -> bool:
     )
 
 
+def _recorded(state: RolloutState | None) -> tuple[Recorded, ...]:
+    """Revisions the target may still ask for, and the rules they were named under, the one that
+    was recorded last first.
+    """
+    if state is None:
+        return ()
+    run = state.run
+    under_way = (Recorded(run.revision, run.tracking),) if run is not None else ()
+    return (
+        *under_way,
+        Recorded(state.failed, state.failed_tracking),
+        Recorded(state.promoted, state.promoted_tracking),
+    )
+
+
 def _hash_if_same(replica_set: Mapping[str, object], target: DeploymentView) -> str:
     """The ReplicaSet's hash when it is the target's and has exactly its template."""
     meta = replica_set["metadata"]
@@ -441,7 +441,7 @@ def _read_state(
     if canary is None or canary.id.deleting:
         return None, "it is being deleted" if canary is not None else ""
     try:
-        state = load(canary.status.get("machine"))
+        state = load(canary.status)
     except StateError as error:
         return None, str(error)
     if state is not None and state.target_uid not in ("", target.id.uid):

@@ -6,12 +6,16 @@ Answers wake the app and stay until the next evaluation asks anew.
 Everything under way ends with the run it belongs to, load tests included (case X23).
 An asker that raises is a defect of ours; it becomes an answer without a value,
 so that the run holds instead of hanging.
+
+What is only told is bounded per app: a receiver that hangs costs places of its own app alone, and
+no app ever waits for one.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, assert_never
+from functools import partial
+from typing import Any, Final, Protocol, assert_never
 
 from canaryd.core.decision import Question
 from canaryd.core.model import (
@@ -30,6 +34,9 @@ from canaryd.core.views import Key
 from canaryd.ports.load_test import LoadTester
 from canaryd.ports.metric_provider import MetricProvider
 from canaryd.ports.webhook import HookCaller
+
+MAX_NOTICES: Final = 32
+"""Notifications of one app that are on the way at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,10 @@ class Log(Protocol):
         ...
 
 
+_Notices = dict[asyncio.Task[None], tuple[str, str]]
+"""Notifications on the way, oldest first: name of the hook, and the occasion."""
+
+
 @dataclass(slots=True)
 class _Desk:
     """Questions and answers of one app."""
@@ -71,6 +82,7 @@ class Inquiries:
         load_tester: runs load tests; None when switched off.
         wake: called with the key when an answer came in.
         log: where defects go.
+        on_dropped: told of each notification that had to make room for a newer one.
 
     """
 
@@ -81,13 +93,17 @@ class Inquiries:
         load_tester: LoadTester | None,
         wake: Callable[[Key], None],
         log: Log,
+        *,
+        on_dropped: Callable[[], None] = lambda: None,
     ) -> None:
         self._metrics = metrics
         self._hooks = hooks
         self._load_tester = load_tester
         self._wake = wake
         self._log = log
+        self._on_dropped = on_dropped
         self._desks: dict[Key, _Desk] = {}
+        self._notices: dict[Key, _Notices] = {}
         self._group: asyncio.TaskGroup | None = None
 
     def open(self, group: asyncio.TaskGroup) -> None:
@@ -98,6 +114,8 @@ class Inquiries:
         """Cancel everything under way: leadership is over."""
         for key in list(self._desks):
             self.stop(key)
+        # Those on the way are the group's to end; they count no more.
+        self._notices.clear()
         self._group = None
 
     def answers(self, key: Key) -> Mapping[str, Answer]:
@@ -130,13 +148,42 @@ class Inquiries:
     def notify(
         self, key: Key, payload: Mapping[str, Any], hooks: tuple[HookSpec, ...], occasion: str
     ) -> None:
-        """Call hooks whose answer decides nothing."""
-        if self._group is None:
+        """Call hooks whose answer decides nothing.
+
+        When too many of the app are on the way already, those that have waited longest are dropped:
+        they are the likeliest to hang, and a receiver is better told what is than what was. Hooks
+        of one occasion never drop each other, however many there are.
+        """
+        if self._group is None or not hooks:
             return
+        under_way = self._notices.setdefault(key, {})
         for hook in hooks:
-            self._group.create_task(
+            self._make_room(under_way, max(MAX_NOTICES, len(hooks)) - 1)
+            task = self._group.create_task(
                 self._tell(key, payload, hook, occasion), name=f"notify {occasion} {hook.name}"
             )
+            under_way[task] = (hook.name, occasion)
+            # By the task and not in it: one that is dropped before it began never runs.
+            task.add_done_callback(partial(self._told, key, under_way))
+
+    def _make_room(self, under_way: _Notices, places: int) -> None:
+        while len(under_way) > places:
+            task, (hook, occasion) = next(iter(under_way.items()))
+            del under_way[task]
+            if task.done():
+                continue
+            task.cancel()
+            self._on_dropped()
+            self._log.error(
+                "notification dropped: too many of the app are on the way; do its receivers hang?",
+                hook=hook,
+                occasion=occasion,
+            )
+
+    def _told(self, key: Key, under_way: _Notices, task: asyncio.Task[None]) -> None:
+        under_way.pop(task, None)
+        if not under_way and self._notices.get(key) is under_way:
+            del self._notices[key]
 
     # --- one question -----------------------------------------------------------------------------
 
@@ -158,7 +205,9 @@ class Inquiries:
     async def _pose(self, context: Context, question: Question) -> Answer:
         match question.what:
             case MetricCheck() as check:
-                return await self._metrics.ask(check, context.identity, since=question.since)
+                return await self._metrics.ask(
+                    check, context.identity, since=question.since, side=question.side
+                )
             case HookSpec() as hook:
                 payload = {**context.hook_payload, "type": str(hook.type)}
                 payload["idempotencyKey"] = "/".join((*context.key, question.id))

@@ -131,8 +131,7 @@ class ReconcileJournal:
             except ValueError:
                 continue
         self._telemetry.metric_values(*key, values)
-        before = len(snap.state.history) if snap is not None and snap.state is not None else 0
-        for entry in state.history[before:]:
+        if (entry := _ended(snap, state)) is not None:
             self._telemetry.run_ended(*key, entry.result)
 
     def _remember(self, key: Key, told: tuple[str, str]) -> None:
@@ -156,8 +155,10 @@ def _state_after(snap: Snapshot | None, decision: Decision) -> RolloutState | No
 
 def _ended(snap: Snapshot | None, state: RolloutState | None) -> HistoryEntry | None:
     """The run that ended in this look."""
-    before = len(snap.state.history) if snap is not None and snap.state is not None else 0
-    return state.history[-1] if state is not None and len(state.history) > before else None
+    before = snap.state.history[-1:] if snap is not None and snap.state is not None else ()
+    after = state.history[-1:] if state is not None else ()
+    # Not by their number: a history that is full grows no more.
+    return after[0] if after and after != before else None
 
 
 def _fields(state: RolloutState | None, ended: HistoryEntry | None) -> dict[str, Any]:

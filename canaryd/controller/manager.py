@@ -19,6 +19,7 @@ from canaryd.controller.workqueue import WorkQueue
 from canaryd.core.views import Key
 from canaryd.ports.clock import Clock
 from canaryd.ports.errors import Unreachable
+from canaryd.telemetry.logging import log_context
 
 DEFECT_BACKOFF_S = -1.0
 BACKOFF_MAX_S = 60.0
@@ -160,18 +161,25 @@ class Manager:
         while True:
             key = await self.queue.get()
             try:
-                after = await self.reconciler.reconcile(key)
-            except Exception as error:
-                self.log.exception(
-                    "a defect in canaryd; the app is left as it is and looked at again",
-                    namespace=key[0],
-                    deployment=key[1],
-                    error=f"{type(error).__name__}: {error}",
-                )
-                after = DEFECT_BACKOFF_S
+                # Lines of clients and libraries too, and of the questions asked on the way.
+                with log_context(namespace=key[0], deployment=key[1]):
+                    after = await self._look(key)
             finally:
                 self.queue.done(key)
             self._again(key, after)
+
+    async def _look(self, key: Key) -> float | None:
+        """Look at an app once; a defect is told and costs nobody else anything."""
+        try:
+            return await self.reconciler.reconcile(key)
+        except Exception as error:
+            self.log.exception(
+                "a defect in canaryd; the app is left as it is and looked at again",
+                namespace=key[0],
+                deployment=key[1],
+                error=f"{type(error).__name__}: {error}",
+            )
+            return DEFECT_BACKOFF_S
 
     def _again(self, key: Key, after: float | None) -> None:
         """Make the next appointment; a negative one means "with backoff", from as many seconds."""

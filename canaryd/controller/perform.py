@@ -5,28 +5,33 @@ except that a retreat still to come
 (users off the canary) is tried all the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from canaryd.controller.configuration import canary_spec, same_spec
-from canaryd.controller.gather import Freshness, Gathered, is_primary_of
+from canaryd.controller.feedback import Feedback
+from canaryd.controller.freshness import Freshness
+from canaryd.controller.gather import Gathered, is_primary_of
 from canaryd.controller.inquiries import Context, Inquiries
 from canaryd.controller.snapshots import NameTaken, SnapshotStore, StaleTarget
-from canaryd.core import manifests, names
+from canaryd.core import keda, manifests, names
 from canaryd.core.decision import (
     Action,
     Apply,
     ApplyPrimary,
     Ask,
     CollectGarbage,
+    CopyConfig,
     Decision,
     Delete,
     DeleteOwned,
+    Dismiss,
     Emit,
     Forget,
     MarkTarget,
     Notify,
+    PutToSleep,
     RemoveRoute,
     RestoreTemplate,
     SaveState,
@@ -35,31 +40,34 @@ from canaryd.core.decision import (
     StopAsking,
     StoreSnapshot,
     SwitchApex,
+    WakeUp,
+    WriteFeedback,
     WriteRoute,
 )
 from canaryd.core.fingerprint import canonical_json
 from canaryd.core.kinds import (
     CANARY,
     DEPLOYMENT,
-    HORIZONTAL_POD_AUTOSCALER,
-    NETWORK_POLICY,
-    POD_DISRUPTION_BUDGET,
+    SATELLITE_KINDS,
+    SCALED_OBJECT,
     SERVICE,
     kind_of,
 )
 from canaryd.core.model import HookType
-from canaryd.core.rollout.facts import routes_as_decided
+from canaryd.core.rollout.facts import hidden_by, routes_as_decided
+from canaryd.core.routing import Routing
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState, RunState
 from canaryd.core.status import StatusInput, render
 from canaryd.core.subset import merge_diff
+from canaryd.core.told import Told
 from canaryd.core.views import DeploymentView, Identity, Key, ObjectView, ServiceView
 from canaryd.ports.cache import Cache
 from canaryd.ports.clock import Clock
 from canaryd.ports.errors import Conflict, KubeError, NotFound
 from canaryd.ports.kube import KubeApi
 from canaryd.ports.recorder import Recorder
-from canaryd.ports.router import Router
+from canaryd.ports.router import Routers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +76,7 @@ class Tools:
 
     api: KubeApi
     cache: Cache
-    router: Router
+    routers: Routers
     inquiries: Inquiries
     recorder: Recorder
     clock: Clock
@@ -81,9 +89,11 @@ class Performer:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._feedback = Feedback(tools.api, tools.clock)
 
-    async def perform(self, gathered: Gathered, decision: Decision) -> None:
-        """Carry out every action, in order.
+    async def perform(self, gathered: Gathered, decision: Decision) -> float | None:
+        """Carry out every action, in order; return after how many seconds to look again for what
+        could not be told, None when all was.
 
         Raises:
             KubeError: a request failed; what followed it was not done, retreats excepted.
@@ -101,6 +111,7 @@ class Performer:
                     if isinstance(later, WriteRoute) and later.is_retreat:
                         await self._one(gathered, later, news)
                 raise
+        return self._feedback.again_in_s(gathered.snapshot.key)
 
     async def _one(self, gathered: Gathered, action: Action, news: "_Occasion") -> None:
         snap = gathered.snapshot
@@ -109,6 +120,8 @@ class Performer:
                 await self._save_state(gathered, state)
             case StoreSnapshot():
                 await self._tools.snapshots.store(_target(snap), action)
+            case CopyConfig(key, content):
+                await self._tools.snapshots.copy(_target(snap), key, content)
             case ApplyPrimary(revision, replicas):
                 await self._apply_primary(snap, revision, replicas)
             case Apply(manifest):
@@ -117,16 +130,22 @@ class Performer:
                 await self._tools.api.delete(kind, snap.key[0], name, uid=uid)
             case SwitchApex(apex, selector, keep_record):
                 await self._switch_apex(snap, apex, dict(selector), keep_record=keep_record)
-            case WriteRoute(weight):
-                await self._write_route(snap, weight)
+            case WriteRoute(routing):
+                await self._write_route(snap, routing)
             case RemoveRoute():
-                await self._tools.router.cleanup(snap.key)
+                await self._tools.routers.cleanup(snap.key)
             case ScaleTarget(replicas):
                 await self._scale(snap, snap.key[1], replicas)
             case ScalePrimary(replicas):
                 await self._scale(snap, names.primary_name(snap.key[1]), replicas)
+            case PutToSleep(scaler):
+                await self._annotate_scaler(scaler, keda.to_sleep(scaler))
+            case WakeUp(scaler):
+                await self._annotate_scaler(scaler, keda.to_wake(scaler))
             case MarkTarget(managed):
                 await self._mark_target(snap, managed=managed)
+            case WriteFeedback(told):
+                await self._write_feedback(snap, told)
             case RestoreTemplate(revision):
                 restored = await self._tools.snapshots.restore(_target(snap), revision)
                 self._wrote(snap.key, restored)
@@ -136,15 +155,10 @@ class Performer:
                 await self._delete_owned(snap)
             case Forget():
                 await self._forget(snap)
-            case Ask(questions):
-                self._tools.inquiries.ask(self._context(snap), questions)
-            case StopAsking():
-                self._tools.inquiries.stop(snap.key)
-            case Notify(hooks, occasion):
-                name = f"{news.run_id}/{occasion}"
-                self._tools.inquiries.notify(snap.key, news.payload(), hooks, name)
-            case Emit():
-                self._emit(snap, action, news)
+            case Dismiss(key):
+                await self._dismiss(snap, key)
+            case Ask() | StopAsking() | Notify() | Emit():
+                self._tell(snap, action, news)
             case _:
                 assert_never(action)
 
@@ -165,6 +179,7 @@ class Performer:
                 gathered.config_digest,
                 primary=snap.primary,
                 is_routed=routes_as_decided(snap),
+                hidden_by=hidden_by(snap),
             ),
             canary.status,
             self._tools.clock.now(),
@@ -207,6 +222,12 @@ class Performer:
             raise Conflict(f"Canary {snap.key[0]}/{snap.key[1]} was applied but is gone again")
         return made
 
+    async def _dismiss(self, snap: Snapshot, key: str) -> None:
+        # Without a version: the key is of this command alone, whatever else was asked meanwhile.
+        await self._tools.api.merge_patch(
+            CANARY, *snap.key, {"metadata": {"annotations": {key: None}}}
+        )
+
     async def _forget(self, snap: Snapshot) -> None:
         if snap.canary is not None:
             uid = snap.canary.id.uid
@@ -229,6 +250,7 @@ class Performer:
                 revision=revision,
                 label=app.label,
                 match_labels=app.match_labels,
+                match_expressions=app.match_expressions,
                 replicas=replicas,
             )
         )
@@ -269,11 +291,11 @@ class Performer:
     async def _delete_owned(self, snap: Snapshot) -> None:
         """Route first, pods last: nothing is deleted while something that serves points at it."""
         target = _target(snap)
-        await self._tools.router.cleanup(snap.key)
+        await self._tools.routers.cleanup(snap.key)
         for service in snap.services.values():
             await self._tools.api.delete(SERVICE, snap.key[0], service.id.name, uid=service.id.uid)
         for key, view in snap.satellites.items():
-            kind = SATELLITES[key.partition("/")[0]]
+            kind = SATELLITE_KINDS[key.partition("/")[0]]
             await self._tools.api.delete(kind, snap.key[0], view.id.name, uid=view.id.uid)
         if snap.primary is not None:
             await self._tools.api.delete(
@@ -315,22 +337,50 @@ class Performer:
             self._wrote(snap.key, scaled)
 
     async def _mark_target(self, snap: Snapshot, *, managed: bool) -> None:
+        marks: dict[str, str | None] = {names.MANAGED: "true"}
+        if not managed:
+            marks = {names.MANAGED: None, names.AUTHOR: None}
         await self._tools.api.merge_patch(
-            DEPLOYMENT,
-            *snap.key,
-            {"metadata": {"annotations": {names.MANAGED: "true" if managed else None}}},
+            DEPLOYMENT, *snap.key, {"metadata": {"annotations": marks}}
         )
 
-    async def _write_route(self, snap: Snapshot, weight: int) -> None:
+    async def _write_feedback(self, snap: Snapshot, told: Sequence[Told]) -> None:
+        written = await self._feedback.tell(_target(snap), told)
+        if written is not None:
+            self._wrote(snap.key, written)
+
+    async def _annotate_scaler(
+        self, scaler: ObjectView, annotations: Mapping[str, str | None]
+    ) -> None:
+        meta = {"resourceVersion": scaler.id.resource_version, "annotations": dict(annotations)}
+        await self._tools.api.merge_patch(SCALED_OBJECT, *scaler.id.key, {"metadata": meta})
+
+    async def _write_route(self, snap: Snapshot, routing: Routing) -> None:
         if snap.app is not None:
-            await self._tools.router.write(snap.app, weight)
-        elif weight == 0:
-            await self._tools.router.retreat(snap.key)
+            await self._tools.routers.write(snap.app, routing)
+        elif routing.is_retreat:
+            await self._tools.routers.retreat(snap.key)
 
     def _wrote(self, key: Key, response: Mapping[str, Any]) -> None:
         self._tools.freshness.wrote(key, str(response["metadata"].get("resourceVersion", "")))
 
     # --- people and the world ---------------------------------------------------------------------
+
+    def _tell(
+        self, snap: Snapshot, action: Ask | StopAsking | Notify | Emit, news: "_Occasion"
+    ) -> None:
+        match action:
+            case Ask(questions):
+                self._tools.inquiries.ask(self._context(snap), questions)
+            case StopAsking():
+                self._tools.inquiries.stop(snap.key)
+            case Notify(hooks, occasion):
+                name = f"{news.run_id}/{occasion}"
+                self._tools.inquiries.notify(snap.key, news.payload(), hooks, name)
+            case Emit():
+                self._emit(snap, action, news)
+            case _:
+                assert_never(action)
 
     def _emit(self, snap: Snapshot, event: Emit, news: "_Occasion") -> None:
         target = snap.target
@@ -364,18 +414,13 @@ class Performer:
         port = _port(service, app.spec.port) if service else 0
         return Context(
             key=snap.key,
-            identity=self._tools.router.identity(app),
+            identity=self._tools.routers.identity(app),
             hook_payload=_hook_payload(
                 snap.key, snap.state, snap.state.run if snap.state else None
             ),
             load_url=_url(address, port),
             load_host=f"{app.apex.id.name}.{snap.key[0]}",
         )
-
-
-SATELLITES = {
-    kind.kind: kind for kind in (HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET, NETWORK_POLICY)
-}
 
 
 def _target(snap: Snapshot) -> DeploymentView:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from canaryd.controller.gather import Gatherer, StaleCache
+from canaryd.controller.freshness import StaleCache
+from canaryd.controller.gather import Gatherer
 from canaryd.controller.perform import Performer
 from canaryd.controller.snapshots import StaleTarget
 from canaryd.controller.trouble import decision_after, is_retreat, obstacle_of
@@ -45,7 +46,9 @@ class Reconciler:
             snap, recheck_s = gathered.snapshot, gathered.recheck_s
             decision = decide(snap, self.clock.now())
             if not self.dry_run:
-                await self.performer.perform(gathered, decision)
+                with self.gatherer.turns.taken(snap, decision):
+                    untold_s = await self.performer.perform(gathered, decision)
+                recheck_s = min((s for s in (recheck_s, untold_s) if s is not None), default=None)
         except (KubeError, StaleCache, StaleTarget) as trouble:
             retreating = is_retreat(snap, decision)
             if not retreating and (obstacle := obstacle_of(trouble)) is not None:

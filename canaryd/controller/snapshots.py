@@ -30,6 +30,10 @@ class NameTaken(Conflict):
     """A name we want is that of an object of somebody else; it stays so until a person acts."""
 
 
+class SnapshotGone(NotFound):
+    """The record of a revision was deleted; it does not come back."""
+
+
 class SnapshotStore:
     """Snapshots in the API server.
 
@@ -64,11 +68,21 @@ class SnapshotStore:
             existing = await self._read(target, wanted.revision)
             _require_ours(existing, target)
 
+    async def copy(self, target: DeploymentView, key: str, content: str) -> None:
+        """Make one config copy again; doing it twice changes nothing.
+
+        Raises:
+            StaleTarget: the config holds something else by now.
+            NameTaken: the copy's name is that of an object that is not ours.
+
+        """
+        await self._copy_config(target, key, content)
+
     async def data(self, target: DeploymentView, revision: str) -> Mapping[str, Any]:
         """What a snapshot holds: template, rollout settings, names of config copies.
 
         Raises:
-            NotFound: there is no snapshot of this revision.
+            SnapshotGone: there is no snapshot of this revision.
 
         """
         recorded = await self._read(target, revision)
@@ -158,7 +172,14 @@ class SnapshotStore:
 
     async def _read(self, target: DeploymentView, revision: str) -> Manifest:
         name = names.snapshot_name(target.id.name, revision)
-        return await self._api.get(CONTROLLER_REVISION, target.id.namespace, name)
+        try:
+            return await self._api.get(CONTROLLER_REVISION, target.id.namespace, name)
+        except NotFound as error:
+            raise SnapshotGone(
+                f"ControllerRevision {name}, the record of revision {revision}, does not exist any"
+                " more, so nothing can be made of that revision. Release a new one",
+                status=error.status,
+            ) from error
 
     async def _list(self, target: DeploymentView) -> list[Manifest]:
         return await self._api.list(

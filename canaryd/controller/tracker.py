@@ -50,8 +50,10 @@ class Tracker:
             return
         # Our own status writes come back here: they change nothing we decide on, unless somebody
         # else wrote.
-        if old is not None and new is not None and old.spec == new.spec and old.id == new.id:
-            return
+        if old is not None and new is not None:
+            is_status = old.spec == new.spec and old.annotations == new.annotations
+            if is_status and old.id == new.id:
+                return
         self._queue.add(view.id.key)
 
     def service(self, old: ServiceView | None, new: ServiceView | None) -> None:
@@ -68,7 +70,11 @@ class Tracker:
     def config(self, old: ConfigView | None, new: ConfigView | None) -> None:
         """A ConfigMap or Secret: only apps that use it, under either kind, are woken."""
         view = new or old
-        if view is None or view.is_ours:
+        if view is None:
+            return
+        if view.is_ours:
+            if new is None:  # a copy that the primary may need
+                self._queue.add((view.id.namespace, view.labels.get(names.LABEL_TARGET, "")))
             return
         for target in self._enrolled(view.id.namespace):
             if any(r.name == view.id.name for r in target.references):

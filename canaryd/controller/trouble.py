@@ -1,15 +1,16 @@
 """What a look that went wrong comes to: the word for it, and when to look again.
 
-A refusal that stays until a person acts (a taken name, a missing right, an object that the API
-server or its admission does not accept) is an obstacle: the next look tells it in status and Event.
+A refusal that stays until a person acts (a taken name, a missing right, a record that was deleted,
+an object that the API server or its admission does not accept) is an obstacle: the next look tells
+it in status and Event.
 Everything else passes by itself and is worth a line of log; it is tried again with backoff,
 or when the server says so. Users who are to leave a canary do not wait for a long backoff.
 """
 
 from dataclasses import replace
 
-from canaryd.controller.gather import StaleCache
-from canaryd.controller.snapshots import NameTaken, StaleTarget
+from canaryd.controller.freshness import StaleCache
+from canaryd.controller.snapshots import NameTaken, SnapshotGone, StaleTarget
 from canaryd.core.decision import Decision, WriteRoute
 from canaryd.core.reasons import Reason
 from canaryd.core.snapshot import Obstacle, Snapshot
@@ -35,7 +36,7 @@ def decision_after(trouble: Trouble, *, retreating: bool = False) -> Decision:
 
 def is_retreat(snap: Snapshot | None, decision: Decision | None) -> bool:
     """Whether a decision was to take users off a canary that has some."""
-    if snap is None or decision is None or not snap.route.weight:
+    if snap is None or decision is None or not snap.route.carries:
         return False
     return any(isinstance(a, WriteRoute) and a.is_retreat for a in decision.actions)
 
@@ -58,7 +59,7 @@ def _decision_after(trouble: Trouble) -> Decision:
 def obstacle_of(trouble: Trouble) -> Obstacle | None:
     """The obstacle that a write met with; None when it will pass."""
     match trouble:
-        case NameTaken():
+        case NameTaken() | SnapshotGone():
             return Obstacle(Reason.CONFLICT, str(trouble))
         case Forbidden() | Invalid():
             return Obstacle(Reason.API_ERROR, str(trouble))

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from canaryd.core import rule as types
+from canaryd.core.draft import Resolved
 from canaryd.core.lookup import Known, Misnamed, Planned, Unknown, look_up, suggest
 from canaryd.core.model import CanarySpec
 from canaryd.core.names import INTERNAL, PREFIX
-from canaryd.core.plan import Resolved, make_plan
+from canaryd.core.plan import make_plan
 from canaryd.core.problems import (
     BUILT_IN,
     CONTROLLER,
@@ -27,7 +28,7 @@ from canaryd.core.problems import (
     problem_of,
 )
 from canaryd.core.units import BLANKS, UnitError, parse_bool, quote
-from canaryd.core.vocabulary import BY_KEY
+from canaryd.core.vocabulary import BY_KEY, CONFIG_KEYS
 
 ENABLED = "enabled"
 MAX_BYTES = 16 * 1024
@@ -248,6 +249,9 @@ def _accept(origin: str, layer: Mapping[str, str], found: list[Problem]) -> dict
                 found.append(Problem(key, "", why, "", ProblemReason.NOT_SUPPORTED, origin))
             case Misnamed(name):
                 found.append(_misnamed(key, name, layer, origin))
+            case Unknown() if key in CONFIG_KEYS:
+                why = "does nothing here; it belongs on a ConfigMap or Secret"
+                found.append(Problem(key, "", why, "", ProblemReason.MISPLACED, origin))
             case Unknown():
                 suggestions += 1
                 meant = suggest(key) if suggestions <= MAX_SUGGESTIONS else ""

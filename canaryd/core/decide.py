@@ -10,11 +10,27 @@ Reading the chains below from top to bottom is reading what canaryd promises, hi
 from collections.abc import Callable
 from dataclasses import replace
 
-from canaryd.core.decision import Action, Decision, Emit, SaveState, WriteRoute
+from canaryd.core.decision import Action, Decision, Emit, SaveState
+from canaryd.core.feedback import with_feedback
 from canaryd.core.phase import Phase, check_transition
 from canaryd.core.reasons import Reason
-from canaryd.core.rollout import analysis, enrolment, leaving, promotion, runs, upkeep
-from canaryd.core.rollout.facts import state_of, waits
+from canaryd.core.rollout import (
+    analysis,
+    canary,
+    commands,
+    configs,
+    enrolment,
+    evaluation,
+    leaving,
+    observing,
+    promotion,
+    runs,
+    satellites,
+    scalers,
+    upkeep,
+    watching,
+)
+from canaryd.core.rollout.facts import retreat, state_of, waits
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState, brief
 
@@ -35,7 +51,7 @@ def decide(snap: Snapshot, now: float) -> Decision:
     decision = decision or _first(snap, now, _stage(snap))
     decision = decision or Decision(reason=Reason.IDLE, message="nothing to do")
     _guard_transitions(snap, decision)
-    return decision
+    return with_feedback(snap, decision)
 
 
 # --- checks that belong to no single stage --------------------------------------------------------
@@ -90,12 +106,12 @@ def orphaned_route(snap: Snapshot, now: float) -> Decision | None:
     if not snap.route.orphaned:
         return None
     message = "the main Ingress is gone: the canary route goes to weight 0"
-    if not snap.route.weight:
+    if not snap.route.carries:
         return None
     return Decision(
         reason=Reason.TRAFFIC_DRIFT,
         message=message,
-        actions=(WriteRoute(0), Emit(Reason.TRAFFIC_DRIFT, message, "Warning")),
+        actions=(retreat(), Emit(Reason.TRAFFIC_DRIFT, message, "Warning")),
         requeue_after=0.0,
     )
 
@@ -165,10 +181,15 @@ PRECONDITIONS: tuple[Check, ...] = (
     upkeep.stranded,  # users never stay on pods that are not ready, whatever is in the way
     state_unreadable,  # never guess what was promoted
     leaving.leave,  # the wish to leave beats everything but safety, which leaving keeps itself
+    canary.canary_lost,  # users never stay on pods that are not ready, whatever else is wrong
+    canary.route_refused,  # nor on a share that the data plane fails
+    promotion.canary_gone,
+    commands.obey,  # then people, as far as it is safe
     config_reported,  # say what is wrong, once
     no_config,
-    analysis.canary_lost,  # users never stay on pods that are not ready, whatever else is wrong
-    promotion.canary_gone,
+    observing.observe,  # who is only looked at is never touched
+    analysis.overdue,  # nothing that is in the way holds a run for ever
+    promotion.overdue,
     orphaned_route,
     obstacles,  # name what stands in the way and leave the rest alone
     _enrolling_without_state,
@@ -181,33 +202,43 @@ GUARDS: tuple[Check, ...] = (
     upkeep.primary_parked,  # and never has no pods
     runs.revision_changed,  # only the revision under analysis has users
     upkeep.primary_changed,
-    upkeep.satellites_changed,
+    satellites.satellites_changed,
+    scalers.scaler_switched,  # before the target goes to zero
     upkeep.services_lost,
-    analysis.failed_unrecorded,  # a failed canary gets no users back
+    configs.copies_lost,
+    evaluation.failed_unrecorded,  # a failed canary gets no users back
     upkeep.route_drift,  # the route says what was decided
     upkeep.fingerprint_known,
+    configs.newly_tracked,
+    upkeep.cautions_told,
     revision_unknown,  # unknown is never "unchanged"
     suspended,
 )
 
 ANALYSIS: tuple[Check, ...] = (
     analysis.max_duration,
+    analysis.held,
+    analysis.paused,
     analysis.confirm_rollout,
-    analysis.fresh_pods,
-    analysis.await_canary,
+    canary.fresh_pods,
+    canary.await_canary,
     promotion.skip,
     analysis.rehearse,
-    analysis.first_weight,
-    analysis.evaluate,
+    canary.await_capacity,
+    analysis.first_stage,
+    evaluation.evaluate,
 )
 
 IDLE: tuple[Check, ...] = (
     runs.reverted_after_failure,
+    runs.unqueued,
     runs.new_revision,
+    configs.copies_unrecoverable,
     upkeep.mended,
     upkeep.primary_scale,
     upkeep.idle_target,
     upkeep.health_changed,
+    runs.outside_schedule,
 )
 
 
@@ -219,6 +250,8 @@ def _stage(snap: Snapshot) -> tuple[Check, ...]:
             return promotion.PROMOTING_CHAIN
         case Phase.FINALISING:
             return (promotion.finalise,)
+        case Phase.WATCHING:
+            return watching.CHAIN
         case Phase.INITIALIZED | Phase.SUCCEEDED | Phase.FAILED:
             return IDLE
         case Phase.INITIALIZING:

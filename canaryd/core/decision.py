@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from canaryd.core.kinds import Kind
-from canaryd.core.model import HookSpec, LoadTestSpec, MetricCheck
+from canaryd.core.model import HookSpec, LoadTestSpec, MetricCheck, Side
 from canaryd.core.reasons import Reason
+from canaryd.core.routing import Routing
 from canaryd.core.state import RolloutState
-from canaryd.core.views import JsonDict, ServiceView
+from canaryd.core.told import Told
+from canaryd.core.views import JsonDict, ObjectView, ServiceView
 
 Severity = Literal["Normal", "Warning"]
 
@@ -35,7 +37,20 @@ class StoreSnapshot:
     revision: str
     fingerprint: str
     contents: tuple[tuple[str, str], ...]
-    """(``kind/name``, content fingerprint) of the configs that belong to the revision."""
+    """(``kind/name``, content fingerprint) of the configs to copy; others the primary shares with
+    the target.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class CopyConfig:
+    """Make the copy of a config (``kind/name``) that holds this content, if the config still does.
+
+    Refused when it does not any more.
+    """
+
+    key: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +90,14 @@ class SwitchApex:
 
 @dataclass(frozen=True, slots=True)
 class WriteRoute:
-    """Send this percent of traffic to the canary."""
+    """Make the routes say who gets to the canary."""
 
-    weight: int
+    routing: Routing
 
     @property
     def is_retreat(self) -> bool:
-        """Takes all users off the canary."""
-        return self.weight == 0
+        """Takes everything off the canary."""
+        return self.routing.is_retreat
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +120,34 @@ class ScalePrimary:
 
 
 @dataclass(frozen=True, slots=True)
+class PutToSleep:
+    """Pause the user's ScaledObject, recording what it said."""
+
+    scaler: ObjectView
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """Give the user's ScaledObject back as it was."""
+
+    scaler: ObjectView
+
+
+@dataclass(frozen=True, slots=True)
 class MarkTarget:
     """Add or remove the mark by which the admission policy knows a target."""
 
     managed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFeedback:
+    """Make the target's status say this, and nothing else of ours.
+
+    An aside: where it is refused the rest of the decision is carried out all the same.
+    """
+
+    told: tuple[Told, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +179,13 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Take a command off the Canary: it is done, or refused, and on record."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """One thing to ask the world; ``id`` names run and evaluation,
     so that an answer never counts twice.
@@ -148,6 +194,8 @@ class Question:
     id: str
     what: MetricCheck | HookSpec | LoadTestSpec
     since: float = 0.0
+    side: Side = Side.CANARY
+    """Whom a metric is asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +234,7 @@ class Emit:
 Action = (
     SaveState
     | StoreSnapshot
+    | CopyConfig
     | ApplyPrimary
     | Apply
     | Delete
@@ -194,11 +243,15 @@ Action = (
     | RemoveRoute
     | ScaleTarget
     | ScalePrimary
+    | PutToSleep
+    | WakeUp
     | MarkTarget
+    | WriteFeedback
     | RestoreTemplate
     | CollectGarbage
     | DeleteOwned
     | Forget
+    | Dismiss
     | Ask
     | StopAsking
     | Notify

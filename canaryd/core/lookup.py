@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from canaryd.core import units
 from canaryd.core.model import Builtin
 from canaryd.core.rule import Rule
 from canaryd.core.vocabulary import BY_KEY, PLANNED
@@ -20,12 +21,16 @@ class Family:
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family
-    for family in (Family("metric", 30), Family("hook", 30), Family("load-test", 10))
+    for family in (
+        Family("metric", 30),
+        Family("hook", 30),
+        Family("load-test", 10),
+        Family("gate", 10),
+    )
 }
-INSTANCE_NAME = "[a-z0-9-]{1,24}"
 BUILTINS = frozenset(Builtin)
 PLANNED_BUILTINS = frozenset({"request-rate", "restarts", "cpu", "memory"})
-_INSTANCE_NAME = re.compile(INSTANCE_NAME)
+_INSTANCE_NAME = re.compile(units.INSTANCE_NAME)
 
 
 @dataclass(frozen=True, slots=True)

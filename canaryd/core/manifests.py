@@ -8,13 +8,14 @@ or a primary whose pods match the target's selector.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from canaryd.core import names
 from canaryd.core.fingerprint import manifest_digest
 from canaryd.core.model import CanarySpec
 from canaryd.core.references import rename_references
+from canaryd.core.routing import Routing
 from canaryd.core.views import (
     DeploymentView,
     Identity,
@@ -50,6 +51,36 @@ def primary_labels(target: DeploymentView, label: str) -> dict[str, str]:
     return dict(target.template_labels) | {
         label: names.primary_label_value(target.match_labels[label])
     }
+
+
+def target_selector(target: DeploymentView) -> JsonDict:
+    """The target's LabelSelector, in the parts it has."""
+    return _selector(target.match_labels, target.match_expressions)
+
+
+def primary_selector(
+    label: str, match_labels: Mapping[str, str], match_expressions: Sequence[JsonDict]
+) -> JsonDict:
+    """The primary's LabelSelector: exactly the target's, with the label's value rewritten wherever
+    it stands. Without the expressions it could select the pods of another primary.
+
+    One that leaves the primary's value out by name selects nothing then; see
+    :func:`tells_apart`.
+    """
+    selector = _selector(match_labels, match_expressions)
+    _rewrite_selector(selector, label, match_labels[label])
+    return selector
+
+
+def tells_apart(target: DeploymentView, label: str) -> bool:
+    """Whether primary and target would each select their own pods, and neither the other's."""
+    ours = primary_selector(label, target.match_labels, target.match_expressions)
+    theirs, pods = target_selector(target), primary_labels(target, label)
+    return (
+        label_selector_matches(ours, pods)
+        and not label_selector_matches(ours, target.template_labels)
+        and not label_selector_matches(theirs, pods)
+    )
 
 
 def owner_reference(owner: Identity) -> JsonDict:
@@ -132,6 +163,7 @@ def primary_manifest(
     revision: str,
     label: str,
     match_labels: Mapping[str, str],
+    match_expressions: Sequence[JsonDict] = (),
     replicas: int,
 ) -> JsonDict:
     """The primary Deployment for a snapshot (the ``data`` of its ControllerRevision)."""
@@ -155,9 +187,7 @@ def primary_manifest(
             settings
             | {
                 "replicas": replicas,
-                "selector": {
-                    "matchLabels": dict(match_labels) | {label: names.primary_label_value(value)}
-                },
+                "selector": primary_selector(label, match_labels, match_expressions),
                 "template": template,
             }
         ),
@@ -189,17 +219,44 @@ def apex_selector(apex: ServiceView, label: str, value: str) -> dict[str, str]:
     return apex.original_selector() | {label: names.primary_label_value(value)}
 
 
-def autoscaler_copy(hpa: ObjectView, owner: Identity) -> JsonDict:
-    """The primary's HorizontalPodAutoscaler: same bounds, metrics and behaviour, other target."""
+def apex_selector_for(
+    apex: ServiceView, label: str, value: str, routing: Routing, canary: Mapping[str, str]
+) -> dict[str, str]:
+    """What the apex Service selects where its selector is the route (provider ``none``).
+
+    ``canary`` is the selector of the canary Service, taken as it stands: whoever is behind the one
+    is behind the other.
+    """
+    return dict(canary) if routing.weight else apex_selector(apex, label, value)
+
+
+def autoscaler_copy(hpa: ObjectView, owner: Identity, *, at_least: int = 0) -> JsonDict:
+    """The primary's HorizontalPodAutoscaler: same bounds, metrics and behaviour, other target.
+
+    ``at_least`` replicas are kept while a run is under way: with a part of the users it would
+    shrink, and be too small for all of them when they come back (case X19).
+    """
     spec = copy.deepcopy(hpa.spec)
+    least = min(at_least, int(spec.get("maxReplicas") or at_least))
+    if least > int(spec.get("minReplicas") or 1):
+        spec["minReplicas"] = least
     spec["scaleTargetRef"] = dict(spec["scaleTargetRef"]) | {"name": names.primary_name(owner.name)}
     return _copy("autoscaling/v2", "HorizontalPodAutoscaler", hpa, owner, spec)
 
 
 def disruption_budget_copy(pdb: ObjectView, owner: Identity, label: str, value: str) -> JsonDict:
-    """The primary's PodDisruptionBudget."""
+    """The primary's PodDisruptionBudget.
+
+    Of several apps that the original lists only the primary is taken over: a pod that two budgets
+    select cannot be evicted at all. See :func:`budget_is_covered`.
+    """
     spec = copy.deepcopy(pdb.spec)
     _rewrite_selector(spec.get("selector"), label, value)
+    primary = names.primary_label_value(value)
+    for expression in (spec.get("selector") or {}).get("matchExpressions") or ():
+        is_list = expression.get("key") == label and expression.get("operator") == "In"
+        if is_list and primary in (expression.get("values") or ()):
+            expression["values"] = [primary]
     return _copy("policy/v1", "PodDisruptionBudget", pdb, owner, spec)
 
 
@@ -250,6 +307,49 @@ def network_policy_is_covered(
         label_selector_matches(made, primary)
         for original, made in pairs
         if label_selector_matches(original, target)
+    )
+
+
+def budget_is_covered(
+    copy_manifest: Mapping[str, Any], target: Mapping[str, str], primary: Mapping[str, str]
+) -> bool:
+    """Whether the copy of a PodDisruptionBudget selects the primary's pods, and none of the
+    target's.
+
+    One that leaves the primary out by name (``NotIn``) cannot be rewritten: its copy guards nobody,
+    and is a second budget on the target's pods, for which the API server refuses every eviction
+    ("more than one PodDisruptionBudget", ``pkg/registry/core/pod/storage/eviction.go`` of
+    Kubernetes), so that nodes cannot be drained.
+    """
+    selector = copy_manifest["spec"].get("selector")
+    return (
+        selector is not None
+        and label_selector_matches(selector, primary)
+        and not label_selector_matches(selector, target)
+    )
+
+
+def metrics_of_the_target(hpa: ObjectView, label: str, value: str) -> tuple[str, ...]:
+    """Metrics of an autoscaler whose selector names the target by its label.
+
+    They are copied as they are, since only whoever exports them knows what the label of a series
+    means: the primary's copy may go by the load of the target, or by none.
+    """
+    found = []
+    for metric in hpa.spec.get("metrics") or ():
+        for source in ("pods", "object", "external"):
+            named = (metric.get(source) or {}).get("metric") or {}
+            if _names_value(named.get("selector") or {}, label, value):
+                found.append(str(named.get("name", "")))
+    return tuple(found)
+
+
+def _names_value(selector: Mapping[str, Any], label: str, value: str) -> bool:
+    return (selector.get("matchLabels") or {}).get(label) == value or any(
+        expression.get("key") == label
+        and expression.get("operator") == "In"
+        and value in (expression.get("values") or ())
+        for expression in selector.get("matchExpressions") or ()
     )
 
 
@@ -305,6 +405,13 @@ def _service(
         "metadata": metadata(owner, name, role),
         "spec": {"selector": dict(selector), "ports": ports},
     }
+
+
+def _selector(match_labels: Mapping[str, str], expressions: Sequence[JsonDict]) -> JsonDict:
+    selector: JsonDict = {"matchLabels": dict(match_labels)}
+    return selector | (
+        {"matchExpressions": copy.deepcopy(list(expressions))} if expressions else {}
+    )
 
 
 def _safe_strategy(strategy: Mapping[str, Any] | None) -> JsonDict:

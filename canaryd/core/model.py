@@ -11,17 +11,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from canaryd.core.program import Course, GateSpec, Scale, Stage, Step, Strategy, compile_program
+from canaryd.core.routing import Match
+from canaryd.core.windows import Span, Window
+
 
 class Provider(StrEnum):
     """Who carries the traffic split."""
 
     NGINX = "nginx"
+    SMI = "smi"
+    GATEWAY = "gateway"
+    NONE = "none"
 
 
-class Strategy(StrEnum):
-    """How a new revision is tried."""
+class Mode(StrEnum):
+    """Whether canaryd acts or only says what it would do."""
 
-    CANARY = "canary"
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
 
 
 class IdlePolicy(StrEnum):
@@ -31,10 +39,22 @@ class IdlePolicy(StrEnum):
     KEEP = "keep"
 
 
+class Feedback(StrEnum):
+    """What is said of a run on the user's own Deployment."""
+
+    CONDITIONS = "conditions"
+    """``Reconciling`` and ``Stalled`` in its status."""
+    NONE = "none"
+
+
 class OnFailure(StrEnum):
     """What a failed run does."""
 
     ROLLBACK = "rollback"
+    HOLD = "hold"
+    """Users off, pods stay, until a person decides."""
+    NOTIFY = "notify"
+    """Only told: the weight stays, until a person decides."""
 
 
 class NoData(StrEnum):
@@ -155,8 +175,25 @@ class CanarySpec:
     ingresses: tuple[str, ...] = ()
     ingress_class: str = ""
     selector_label: str = ""
+    routes: tuple[str, ...] = ()
+    """HTTPRoutes, when they are named."""
+    mode: Mode = Mode.ENFORCE
+    feedback: Feedback = Feedback.CONDITIONS
     interval_s: float = 60.0
     weights: tuple[int, ...] = (10, 20, 30, 40, 50)
+    steps: tuple[Step, ...] = ()
+    iterations: int = 10
+    matches: tuple[Match, ...] = ()
+    mirror: int = 0
+    gates: tuple[GateSpec, ...] = ()
+    promotion_step_weight: int = 100
+    """Percent that goes back to the primary at a time, once it runs the new revision."""
+    canary_replicas: Scale | None = None
+    """None: as many as the primary has."""
+    schedule: tuple[Window, ...] = ()
+    freeze: tuple[Span, ...] = ()
+    watch_s: float = 0.0
+    """How long a promoted revision is judged on."""
     warmup_s: float = 0.0
     progress_deadline_s: float = 600.0
     max_duration_s: float = 86400.0
@@ -178,7 +215,33 @@ class CanarySpec:
     history_limit: int = 10
     suspend: bool = False
     skip_analysis: bool = False
+    skip_revision: str = ""
+    """Revision (or how its name begins) that is promoted without a verdict."""
     retry: str = ""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The course of a run."""
+        return compile_program(
+            Course(
+                strategy=self.strategy,
+                weights=self.weights,
+                steps=self.steps,
+                matched=bool(self.matches),
+                mirror=self.mirror,
+                iterations=self.iterations,
+                gates=self.gates,
+            )
+        )
+
+    def gate(self, name: str) -> GateSpec | None:
+        """A gate by its name; None for one that no key describes."""
+        return next((gate for gate in self.gates if gate.name == name), None)
+
+    def skips(self, revision: str) -> bool:
+        """Whether a revision is promoted without a verdict."""
+        named = bool(self.skip_revision) and revision.startswith(self.skip_revision)
+        return self.skip_analysis or named or self.strategy is Strategy.DIRECT
 
     def hooks_of(self, *types: HookType) -> tuple[HookSpec, ...]:
         """The hooks of these types, in the order they are to be called."""
@@ -250,6 +313,8 @@ class MetricAnswer:
     histogram: Histogram | None = None
     requests: float | None = None
     absent: Absent | None = None
+    has_load: bool = False
+    """Requests of load tests are among those that were counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +333,8 @@ class HookAnswer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadTestAnswer:
     """Outcome of one load test. ``latency_ms`` maps a percentile name (``p50``...) to milliseconds
-    from the intended start.
+    from the intended start; ``latencies`` is what they were read from, as exact counts up to edges,
+    none of which lies at or above the test's time limit.
     """
 
     test: str
@@ -277,6 +343,7 @@ class LoadTestAnswer:
     asked_rate: float = 0.0
     achieved_rate: float = 0.0
     latency_ms: Mapping[str, float] = field(default_factory=dict)
+    latencies: Histogram = Histogram(())
     absent: Absent | None = None
     """Set when the generator itself could not keep the rate, crashed, or was refused:
     the result is void.
@@ -293,12 +360,40 @@ class Side(StrEnum):
     PRIMARY = "primary"
 
 
+class Dialect(StrEnum):
+    """Whose metrics count the requests of an app, and in which words.
+
+    What reads the routes decides it, so it comes from the app's provider, never from the source of
+    metrics: one daemon may have apps behind several data planes.
+    """
+
+    INGRESS_NGINX = "ingress-nginx"
+    TRAEFIK = "traefik"
+    """Traefik as reader of the ingress-nginx annotations."""
+    HIGRESS = "higress"
+    TRAEFIK_GATEWAY = "traefik-gateway"
+    """Traefik as reader of HTTPRoutes."""
+    KGATEWAY = "kgateway"
+    CONTOUR = "contour"
+    ISTIO = "istio"
+    """Sidecars, as the receiving one reports."""
+    ISTIO_AMBIENT = "istio-ambient"
+    """Waypoints."""
+    LINKERD = "linkerd"
+
+    @property
+    def counts_at_pods(self) -> bool:
+        """Whether requests that pass the routes by, such as a load test's, are counted too."""
+        return self in (Dialect.ISTIO, Dialect.ISTIO_AMBIENT, Dialect.LINKERD)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficIdentity:
     """How the data plane names one side of one app in its metrics.
 
     ``ingresses`` holds (ingress name, backend Service name, port as the data plane spells it):
-    the user's main Ingresses and the apex Service they point at.
+    the user's main Ingresses and the apex Service they point at. ``routes`` are the HTTPRoutes
+    that lead to the app, ``ports`` those of the apex Service that they name.
     """
 
     namespace: str
@@ -307,3 +402,9 @@ class TrafficIdentity:
     canary_service: str
     primary_service: str
     ingresses: tuple[tuple[str, str, str], ...]
+    routes: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+    dialect: Dialect | None = None
+    """None: no built-in metric can be asked for."""
+    is_counted: bool = True
+    """False where no data plane sees requests at all: load tests are all the evidence there is."""

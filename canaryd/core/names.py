@@ -12,6 +12,8 @@ INTERNAL = "internal.canaryd.io/"
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "canaryd"
+STATUS_MANAGER = "canaryd-status"
+"""Field manager of the conditions on the target: an apply of theirs must not let go of others."""
 
 LABEL_TARGET = "canaryd.io/target"
 """On everything we own, and on the apex Service: the name of the target (EndpointSlices inherit
@@ -27,10 +29,17 @@ SOURCE = INTERNAL + "source"
 """On copies: the object they were copied from, as ``Kind/name``."""
 MANAGED = INTERNAL + "managed"
 """On the target: the admission policy keeps the replicas of Deployments that carry it."""
+AUTHOR = INTERNAL + "author"
+"""On the target: who wrote its present template, kept by the admission policy."""
 ORIGINAL_SELECTOR = INTERNAL + "original-selector"
 """On the apex Service: its selector before enrolment, as JSON."""
 APPLIED = INTERNAL + "applied"
 """On copies: hash of what we applied last, so that an equal apply is not sent."""
+
+ORIGINAL_PAUSE = INTERNAL + "original-pause"
+"""On a ScaledObject that we put to sleep: the annotations of its pause before, as JSON."""
+ROUTE = INTERNAL + "route"
+"""On an HTTPRoute with parts of a run in it, with the target's name behind a dot: the record."""
 
 POD_TEMPLATE_HASH = "pod-template-hash"
 DEPLOYMENT_REVISION = "deployment.kubernetes.io/revision"

@@ -9,7 +9,7 @@
                                   confirm-rollout     │   └─────┘
                                                       ▼
                                  WaitingPromotion ► Promoting ► Finalising ► Succeeded
-                                       │              │
+                                       │              │               └► Watching ┘
                                        └──► Failed ◄──┘
     any ► Terminating ► (gone)
 
@@ -31,6 +31,7 @@ class Phase(StrEnum):
     WAITING_PROMOTION = "WaitingPromotion"
     PROMOTING = "Promoting"
     FINALISING = "Finalising"
+    WATCHING = "Watching"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     TERMINATING = "Terminating"
@@ -50,7 +51,6 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (P.WAITING, P.PROGRESSING): "confirm-rollout passed",
     (P.WAITING, P.SUCCEEDED): "reverted before anything started",
     (P.WAITING, P.INITIALIZED): "reverted before anything started, nothing was promoted yet",
-    (P.WAITING, P.FAILED): "max-duration passed",
     (P.PROGRESSING, P.WAITING): "a newer revision waits for confirm-rollout",
     (P.PROGRESSING, P.WAITING_PROMOTION): "all steps passed, confirm-promotion has not",
     (P.PROGRESSING, P.PROMOTING): "all steps passed",
@@ -68,6 +68,13 @@ TRANSITIONS: dict[tuple[Phase, Phase], str] = {
     (P.PROMOTING, P.WAITING): "a newer revision waits for confirm-rollout",
     (P.PROMOTING, P.FAILED): "the primary did not roll out",
     (P.FINALISING, P.SUCCEEDED): "drained",
+    (P.FINALISING, P.WATCHING): "drained; watch-after-promotion",
+    (P.WATCHING, P.SUCCEEDED): "the watch is over, or a newer revision waits",
+    (P.WATCHING, P.PROMOTING): "the watched revision is undone",
+    (P.INITIALIZED, P.PROMOTING): "undo",
+    (P.SUCCEEDED, P.PROMOTING): "undo",
+    (P.FAILED, P.PROMOTING): "undo",
+    (P.WAITING, P.FAILED): "aborted, or max-duration passed",
 }
 
 
@@ -85,3 +92,4 @@ def check_transition(old: Phase | None, new: Phase) -> str:
 
 IDLE_PHASES = frozenset({P.INITIALIZED, P.SUCCEEDED, P.FAILED})
 RUN_PHASES = frozenset({P.WAITING, P.PROGRESSING, P.WAITING_PROMOTION, P.PROMOTING, P.FINALISING})
+"""A run is under way, and users may be on more than one revision."""

@@ -6,7 +6,7 @@ behind a load test, and no header of it decides where a request goes.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from canaryd.core import units
@@ -50,7 +50,7 @@ _LOAD_EXAMPLE = '"GET / rate=20 for=1m concurrency=4"'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One ``name=value`` of a load test; ``default`` empty: the interval."""
+    """One ``name=value`` of a sentence; ``default`` empty: it has none, or one that follows."""
 
     name: str
     type: str
@@ -119,7 +119,6 @@ LOAD_OPTIONS: tuple[Option, ...] = (
     ),
 )
 LONGEST_LOAD_S = units.parse_duration("1h")
-_OPTIONS = {option.name: option for option in LOAD_OPTIONS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,33 +149,39 @@ def parse_load_test(text: str) -> LoadPhrase:
         path = units.parse_path(words[1])
     except UnitError as error:
         raise UnitError(f"has {quote(words[1])}, which {error.rule}", _LOAD_EXAMPLE) from error
-    options = {
+    defaults = {
         option.name: option.parse(option.default) for option in LOAD_OPTIONS if option.default
     }
-    given: set[str] = set()
-    for word in words[2:]:
-        name, value = _parse_option(word)
+    given = parse_options(words[2:], LOAD_OPTIONS, _LOAD_EXAMPLE)
+    return LoadPhrase(method=words[0], path=path, options=defaults | given)
+
+
+def parse_options(words: Iterable[str], known: Iterable[Option], example: str) -> dict[str, float]:
+    """Read ``name=value`` words; each option at most once and within its limits."""
+    options = {option.name: option for option in known}
+    given: dict[str, float] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        option = options.get(name)
+        if option is None or not equals:
+            names = ", ".join(f"{known}=" for known in options)
+            raise UnitError(f"has {quote(word)}, which is no option (one of {names})", example)
         if name in given:
-            raise UnitError(f"has the option {name} twice", _LOAD_EXAMPLE)
-        given.add(name)
-        options[name] = value
-    return LoadPhrase(method=words[0], path=path, options=options)
+            raise UnitError(f"has the option {name} twice", example)
+        given[name] = _parse_option(option, value, example)
+    return given
 
 
-def _parse_option(word: str) -> tuple[str, float]:
-    name, equals, value = word.partition("=")
-    option = _OPTIONS.get(name)
-    if option is None or not equals:
-        names = ", ".join(f"{known}=" for known in _OPTIONS)
-        raise UnitError(f"has {quote(word)}, which is no option (one of {names})", _LOAD_EXAMPLE)
+def _parse_option(option: Option, value: str, example: str) -> float:
+    shown = f"{option.name}={value[:40]}"
     try:
         parsed = option.parse(value)
     except UnitError as error:
-        raise UnitError(f"has {name}={value[:40]}, which {error.rule}", _LOAD_EXAMPLE) from error
+        raise UnitError(f"has {shown}, which {error.rule}", example) from error
     if not option.parse(option.at_least) <= parsed <= option.parse(option.at_most):
         limits = f"from {option.at_least} to {option.at_most}"
-        raise UnitError(f"has {name}={value}, which is not {limits}", _LOAD_EXAMPLE)
-    return name, parsed
+        raise UnitError(f"has {shown}, which is not {limits}", example)
+    return parsed
 
 
 # --- headers ---

@@ -7,108 +7,31 @@ approximated.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
-from canaryd.core import phrases, promql, units
-from canaryd.core.lookup import (
-    BUILTINS,
-    FAMILIES,
-    PLANNED_BUILTINS,
-    Known,
-    look_up,
-)
+from canaryd.core import coherence, courses, phrases, promql, units
+from canaryd.core.draft import Draft, Resolved, copy_of
+from canaryd.core.lookup import BUILTINS, FAMILIES, PLANNED_BUILTINS, Known, look_up
 from canaryd.core.model import (
     Builtin,
     CanarySpec,
     Comparator,
     Condition,
+    Feedback,
     HookSpec,
-    IdlePolicy,
     LoadTestSpec,
     MetricCheck,
+    Mode,
     NoData,
     OnFailure,
     Provider,
-    Strategy,
 )
 from canaryd.core.names import PREFIX
-from canaryd.core.problems import (
-    BUILT_IN,
-    CONTROLLER,
-    NAMESPACE,
-    Problem,
-    ProblemReason,
-    problem_of,
-)
+from canaryd.core.problems import BUILT_IN, CONTROLLER, NAMESPACE, Problem, ProblemReason
+from canaryd.core.program import GateSpec, Scale, Strategy
 from canaryd.core.rule import Rule
-from canaryd.core.units import UnitError, quote
+from canaryd.core.units import quote
 from canaryd.core.vocabulary import BY_KEY, RULES
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A value as text, and the layer it comes from."""
-
-    value: str
-    origin: str
-
-
-@dataclass(slots=True)
-class _Draft:
-    """The texts being read, and what was found wrong so far."""
-
-    given: Mapping[str, Resolved]
-    problems: list[Problem] = field(default_factory=list)
-
-    def origin(self, key: str) -> str:
-        return self.given[key].origin if key in self.given else BUILT_IN
-
-    def read(self, key: str, kind: type[T], otherwise: T) -> T:
-        """Return the value of a key, ``otherwise`` when it is not given or not readable."""
-        known = look_up(key)
-        if key not in self.given or not isinstance(known, Known):
-            return otherwise
-        try:
-            value = known.rule.parse(self.given[key].value)
-        except UnitError as error:
-            self.problems.append(problem_of(key, self.given[key].value, error, self.origin(key)))
-            return otherwise
-        if not isinstance(value, kind):
-            raise TypeError(f"the type of {known.rule.key} does not make {kind.__name__} values")
-        return value
-
-    def read_default(self, key: str, kind: type[T]) -> T:
-        """Return the value of a key whose rule has a default."""
-        known = look_up(key)
-        default = known.rule.parse(known.rule.default) if isinstance(known, Known) else None
-        if not isinstance(default, kind):
-            raise TypeError(f"the default of {key} is not a {kind.__name__}")
-        return self.read(key, kind, default)
-
-    def refuse(self, key: str, reason: ProblemReason, rule: str, example: str = "") -> None:
-        """Record a problem that is not about the value's own grammar."""
-        self.problems.append(Problem(key, "", rule, example, reason, self.origin(key)))
-
-    def refuse_value(self, key: str, rule: str, example: str) -> None:
-        """Record a value that is readable and makes no sense here."""
-        error = UnitError(rule, example)
-        self.problems.append(problem_of(key, self.given[key].value, error, self.origin(key)))
-
-    def names(self, family: str) -> list[str]:
-        """Return the names of the instances whose main key is given."""
-        prefix = f"{family}."
-        return sorted(
-            key.removeprefix(prefix)
-            for key in self.given
-            if key.startswith(prefix) and key.count(".") == 1
-        )
-
-    def usable(self, family: str) -> list[str]:
-        """Return the names up to the limit, beyond which reading would only cost time."""
-        return self.names(family)[: FAMILIES[family].limit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +45,18 @@ class Plan:
 
 def make_plan(given: Mapping[str, Resolved]) -> Plan:
     """Read merged texts, whose keys all are known ones."""
-    draft = _Draft(given)
+    draft = copy_of(given)
+    chosen = coherence.choose(draft)
+    coherence.set_aside(draft, chosen)
     _check_needs(draft)
     _check_limits(draft)
-    spec = _read_spec(draft)
-    return Plan(None if draft.problems else spec, _show(draft, spec), tuple(draft.problems))
+    spec = _read_spec(draft, chosen)
+    coherence.check(draft, chosen, spec)
+    shown = _show(draft, chosen, spec)
+    return Plan(None if draft.problems else spec, shown, tuple(draft.problems))
 
 
-def _check_needs(draft: _Draft) -> None:
+def _check_needs(draft: Draft) -> None:
     """Refuse details of things that do not exist.
 
     Defaults may hold a query for whoever wants to check it: inherited details without their main
@@ -149,7 +76,7 @@ def _check_needs(draft: _Draft) -> None:
                 break
 
 
-def _check_limits(draft: _Draft) -> None:
+def _check_limits(draft: Draft) -> None:
     for family in FAMILIES.values():
         names = draft.names(family.name)
         if len(names) > family.limit:
@@ -158,19 +85,33 @@ def _check_limits(draft: _Draft) -> None:
             draft.refuse(key, ProblemReason.TOO_LARGE, rule)
 
 
-def _read_spec(draft: _Draft) -> CanarySpec:
+def _read_spec(draft: Draft, chosen: coherence.Choice) -> CanarySpec:
     interval_s = draft.read_default("interval", float)
-    weights = _read_weights(draft)
-    spec = CanarySpec(
-        strategy=Strategy(draft.read_default("strategy", str)),
-        provider=Provider(draft.read_default("provider", str)),
+    pods = draft.read_default("canary-replicas", Scale)
+    skip = draft.read_default("skip-analysis", str)
+    return CanarySpec(
+        strategy=chosen.strategy or Strategy.CANARY,
+        provider=chosen.provider or Provider.NGINX,
+        mode=Mode(draft.read_default("mode", str)),
+        feedback=Feedback(draft.read_default("feedback", str)),
         service=draft.read("service", str, ""),
         port=draft.read("port", str, ""),
         ingresses=draft.read("ingress", tuple, ()),
         ingress_class=draft.read("ingress-class", str, ""),
+        routes=draft.read("route", tuple, ()),
         selector_label=draft.read("selector-label", str, ""),
         interval_s=interval_s,
-        weights=weights,
+        weights=_read_weights(draft, chosen),
+        steps=chosen.steps or (),
+        iterations=draft.read_default("iterations", int),
+        matches=draft.read("match", tuple, ()),
+        mirror=draft.read_default("mirror", int),
+        gates=tuple(_read_gates(draft)),
+        promotion_step_weight=draft.read_default("promotion-step-weight", int),
+        canary_replicas=None if pods == courses.MATCHING else pods,
+        schedule=draft.read("schedule", tuple, ()),
+        freeze=draft.read("freeze", tuple, ()),
+        watch_s=chosen.watch_s,
         warmup_s=draft.read_default("warmup", float),
         progress_deadline_s=draft.read_default("progress-deadline", float),
         max_duration_s=draft.read_default("max-duration", float),
@@ -180,7 +121,7 @@ def _read_spec(draft: _Draft) -> CanarySpec:
         primary_ready=draft.read_default("primary-ready", int),
         canary_ready=draft.read_default("canary-ready", int),
         scale_down_delay_s=draft.read_default("scale-down-delay", float),
-        idle=IdlePolicy(draft.read_default("idle", str)),
+        idle=chosen.idle,
         metrics=tuple(_read_metric(draft, name, interval_s) for name in draft.usable("metric")),
         failure_threshold=draft.read_default("failure-threshold", int),
         min_requests=draft.read_default("min-requests", int),
@@ -193,14 +134,15 @@ def _read_spec(draft: _Draft) -> CanarySpec:
         keep_failed_s=draft.read_default("keep-failed", float),
         history_limit=draft.read_default("history-limit", int),
         suspend=draft.read_default("suspend", bool),
-        skip_analysis=draft.read_default("skip-analysis", bool),
+        skip_analysis=skip == "true",
+        skip_revision="" if skip in ("true", "false") else skip,
         retry=draft.read("retry", str, ""),
     )
-    _check_time(draft, spec)
-    return spec
 
 
-def _read_weights(draft: _Draft) -> tuple[int, ...]:
+def _read_weights(draft: Draft, chosen: coherence.Choice) -> tuple[int, ...]:
+    if chosen.strategy not in (None, Strategy.CANARY) or "steps" in draft.given:
+        return ()
     step = draft.read_default("step-weight", int)
     maximum = draft.read_default("max-weight", int)
     # Only a step that somebody asked for can be too large: a lone small max-weight means one step.
@@ -209,25 +151,17 @@ def _read_weights(draft: _Draft) -> tuple[int, ...]:
     return draft.read("weights", tuple, units.linear_weights(step, maximum))
 
 
-def _check_time(draft: _Draft, spec: CanarySpec) -> None:
-    """Refuse a plan that cannot end in time, whatever the metrics say."""
-    needed_s = spec.warmup_s + (len(spec.weights) - 1) * spec.interval_s
-    if needed_s <= spec.max_duration_s:
-        return
-    keys = ("max-duration", "interval", "warmup", "weights", "step-weight", "max-weight")
-    key = next(key for key in keys if key in draft.given)
-    rule = (
-        f"leaves no time for the plan: {len(spec.weights)} steps and the warm-up take at least"
-        f" {units.format_duration(needed_s)}, and max-duration is"
-        f" {units.format_duration(spec.max_duration_s)}"
-    )
-    draft.refuse(key, ProblemReason.CONFLICTING, rule)
+def _read_gates(draft: Draft) -> Iterator[GateSpec]:
+    for name in draft.usable("gate"):
+        gate = draft.read(f"gate.{name}", GateSpec, None)
+        if gate is not None:
+            yield replace(gate, name=name)
 
 
 # --- metrics ---
 
 
-def _read_metric(draft: _Draft, name: str, interval_s: float) -> MetricCheck:
+def _read_metric(draft: Draft, name: str, interval_s: float) -> MetricCheck:
     key = f"metric.{name}"
     condition = draft.read(key, Condition, Condition(Comparator.AT_LEAST, 0))
     variables = draft.read(f"{key}.vars", dict, {})
@@ -255,7 +189,7 @@ def _read_metric(draft: _Draft, name: str, interval_s: float) -> MetricCheck:
     )
 
 
-def _refuse_unknown_metric(draft: _Draft, key: str, name: str) -> None:
+def _refuse_unknown_metric(draft: Draft, key: str, name: str) -> None:
     if name in PLANNED_BUILTINS:
         rule = "is not built in yet in this version and needs a query"
         reason = ProblemReason.NOT_SUPPORTED
@@ -265,7 +199,7 @@ def _refuse_unknown_metric(draft: _Draft, key: str, name: str) -> None:
     draft.refuse(key, reason, rule, f"{PREFIX}{key}.query: {quote('sum(rate(...))')}")
 
 
-def _check_query(draft: _Draft, key: str, query: str, variables: Mapping[str, str]) -> None:
+def _check_query(draft: Draft, key: str, query: str, variables: Mapping[str, str]) -> None:
     names = (*phrases.QUERY_VARIABLES, *(f"vars.{variable}" for variable in variables))
     try:
         promql.check_template(query, names)
@@ -273,7 +207,7 @@ def _check_query(draft: _Draft, key: str, query: str, variables: Mapping[str, st
         draft.refuse(key, ProblemReason.INVALID_VALUE, str(error))
 
 
-def _check_bare(draft: _Draft, key: str, condition: Condition) -> None:
+def _check_bare(draft: Draft, key: str, condition: Condition) -> None:
     # A query may answer in seconds or in ratios: "<= 500ms" would compare 0.9 s with 500 and pass.
     if condition.unit:
         rule = "has a unit, and a query answers with a bare number: write the number in its unit"
@@ -283,7 +217,7 @@ def _check_bare(draft: _Draft, key: str, condition: Condition) -> None:
 _UPPER = (Comparator.AT_MOST, Comparator.BELOW)
 
 
-def _check_builtin(draft: _Draft, key: str, builtin: Builtin, condition: Condition) -> None:
+def _check_builtin(draft: Draft, key: str, builtin: Builtin, condition: Condition) -> None:
     match builtin:
         case Builtin.SUCCESS_RATE:
             example, unit, wrong = '">= 99"', "%", _UPPER
@@ -310,7 +244,7 @@ def _is_percentage(condition: Condition) -> bool:
 # --- hooks and load tests ---
 
 
-def _read_hooks(draft: _Draft) -> Iterator[HookSpec]:
+def _read_hooks(draft: Draft) -> Iterator[HookSpec]:
     for name in draft.usable("hook"):
         key = f"hook.{name}"
         timeout_s = draft.read_default(f"{key}.timeout", float)
@@ -330,7 +264,7 @@ def _read_hooks(draft: _Draft) -> Iterator[HookSpec]:
             )
 
 
-def _read_load_tests(draft: _Draft, interval_s: float) -> Iterator[LoadTestSpec]:
+def _read_load_tests(draft: Draft, interval_s: float) -> Iterator[LoadTestSpec]:
     for name in draft.usable("load-test"):
         key = f"load-test.{name}"
         headers = draft.read(f"{key}.headers", dict, {})
@@ -358,8 +292,11 @@ def _read_load_tests(draft: _Draft, interval_s: float) -> Iterator[LoadTestSpec]
 # --- showing what is in force ---
 
 
-def _show(draft: _Draft, spec: CanarySpec) -> dict[str, Resolved]:
-    """Return every key with its text and origin, in the order of the vocabulary."""
+def _show(draft: Draft, chosen: coherence.Choice, spec: CanarySpec) -> dict[str, Resolved]:
+    """Return every key with its text and origin, in the order of the vocabulary.
+
+    What is not in force has no text: it must not look as if it were.
+    """
     computed = {
         "inconclusive-deadline": units.format_duration(spec.inconclusive_deadline_s),
         "metric.<name>.interval": units.format_duration(spec.interval_s),
@@ -368,18 +305,30 @@ def _show(draft: _Draft, spec: CanarySpec) -> dict[str, Resolved]:
     shown: dict[str, Resolved] = {}
     for rule in RULES:
         default = Resolved(computed.get(rule.key, rule.default), BUILT_IN)
+        if coherence.says_nothing(rule.key, chosen):
+            aside = draft.idle.get(rule.key)
+            default = Resolved("", aside.origin if aside else BUILT_IN)
         for key in _instances(draft, rule):
             shown[key] = draft.given.get(key, default)
+    return shown | _show_weights(draft, spec)
+
+
+def _show_weights(draft: Draft, spec: CanarySpec) -> dict[str, Resolved]:
+    """Return the keys of the weights that are in force otherwise than they are written."""
+    pair = ("step-weight", "max-weight")
+    if "steps" in draft.given:
+        not_in_force = Resolved("", draft.origin("steps"))
+        return dict.fromkeys((*pair, "weights"), not_in_force)
     if "weights" in draft.given:
-        # The pair is not in force, and must not look as if it were.
-        not_in_force = Resolved("", draft.origin("weights"))
-        return shown | {"step-weight": not_in_force, "max-weight": not_in_force}
-    pair = [key for key in ("max-weight", "step-weight") if key in draft.given]
-    origin = draft.origin(pair[0]) if pair else BUILT_IN
-    return shown | {"weights": Resolved(units.format_weights(spec.weights), origin)}
+        return dict.fromkeys(pair, Resolved("", draft.origin("weights")))
+    if not spec.weights:
+        return {}
+    written = [key for key in ("max-weight", "step-weight") if key in draft.given]
+    origin = draft.origin(written[0]) if written else BUILT_IN
+    return {"weights": Resolved(units.format_weights(spec.weights), origin)}
 
 
-def _instances(draft: _Draft, rule: Rule) -> list[str]:
+def _instances(draft: Draft, rule: Rule) -> list[str]:
     family, dot, _ = rule.key.partition(".")
     if not dot:
         return [rule.key]

@@ -7,10 +7,15 @@ certain. A limit at an edge is then decided exactly, by counting; a limit strict
 bracket cannot be decided, and the caller must say so. The interpolated value exists for people's
 eyes only and decides nothing.
 
+Histograms of different edges, such as those of a data plane and of a load test, are joined without
+moving an edge: the bracket then is as wide as what both together leave open.
+
 Ranks are exact fractions: at a boundary one request decides. Nothing here trusts its input: a
 histogram that no honest source sends has no bracket.
 """
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -49,15 +54,49 @@ def bracket(histogram: Histogram, percent: int) -> Bracket | None:
 
     The quantile of n values is the smallest value with at least ``percent`` of n at or below it.
     """
-    if not is_sound(histogram) or histogram.count <= 0 or not 0 < percent <= 100:
+    return joint_bracket((histogram,), percent)
+
+
+def joint_bracket(histograms: Sequence[Histogram], percent: int) -> Bracket | None:
+    """Find two edges between which the quantile of all histograms' requests together lies.
+
+    Their edges need not be the same, and none is moved: where a histogram has no edge, its count
+    there is known only to lie between those at the two edges around it, so the bracket widens.
+    None when one of them is damaged or all are empty.
+    """
+    if not all(map(is_sound, histograms)) or not 0 < percent <= 100:
         return None
-    rank = Fraction(histogram.count) * percent / 100
-    low_s, below = 0.0, 0.0
-    for edge_s, count in histogram.buckets:
-        if Fraction(count) >= rank:
-            return Bracket(low_s, edge_s, _interpolate(low_s, edge_s, below, count, rank))
-        low_s, below = edge_s, count
+    total = sum((Fraction(h.count) for h in histograms), Fraction(0))
+    if total <= 0:
+        return None
+    rank = total * percent / 100
+    steps = [_Steps(h) for h in histograms]
+    low_s, below = 0.0, Fraction(0)
+    for edge_s in sorted({edge for s in steps for edge in s.edges}):
+        most = sum((s.at_most(edge_s) for s in steps), Fraction(0))
+        least = sum((s.at_least(edge_s) for s in steps), Fraction(0))
+        if least >= rank:
+            return Bracket(low_s, edge_s, _interpolate(low_s, edge_s, below, least, rank))
+        if most < rank:
+            low_s, below = edge_s, most
     return None
+
+
+class _Steps:
+    """A sound histogram, to be asked for counts at edges that may be another one's."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self.edges = [edge for edge, _ in histogram.buckets]
+        self._counts = [Fraction(count) for _, count in histogram.buckets]
+
+    def at_least(self, edge_s: float) -> Fraction:
+        """Requests that were certainly not slower than this."""
+        place = bisect_right(self.edges, edge_s)
+        return self._counts[place - 1] if place else Fraction(0)
+
+    def at_most(self, edge_s: float) -> Fraction:
+        """Requests that may have been no slower than this."""
+        return self._counts[bisect_left(self.edges, edge_s)]
 
 
 def slower_than(histogram: Histogram, limit_s: float) -> tuple[float, float]:
@@ -72,8 +111,10 @@ def slower_than(histogram: Histogram, limit_s: float) -> tuple[float, float]:
     return total - at_or_above, total - at_or_below
 
 
-def _interpolate(low_s: float, high_s: float, below: float, count: float, rank: Fraction) -> float:
+def _interpolate(
+    low_s: float, high_s: float, below: Fraction, count: Fraction, rank: Fraction
+) -> float:
     if high_s == inf:
         return low_s
-    share = (rank - Fraction(below)) / (Fraction(count) - Fraction(below))
+    share = (rank - below) / (count - below)
     return low_s + (high_s - low_s) * float(share)

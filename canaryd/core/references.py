@@ -1,8 +1,14 @@
 """ConfigMaps and Secrets a pod template names: find them, rename them.
 
-Every place where a pod can read one is covered: env, envFrom, volumes, projected volumes,
-in containers, init containers and ephemeral containers.
-``imagePullSecrets`` are credentials of the kubelet, not of the app: never copied.
+Every place where a *container* can read one is covered: env, envFrom, volumes, projected volumes,
+in containers, init containers and ephemeral containers. What is in there is the app's, is part of
+its revision and is copied for the primary.
+
+Credentials that others use on the pod's behalf are not the app's and are left as they are, neither
+tracked nor copied: ``imagePullSecrets`` of the kubelet, and the ``secretRef`` or ``secretName`` of
+a volume's driver (CSI's ``nodePublishSecretRef``, azureFile, cephfs, cinder, flexVolume, iscsi,
+rbd, scaleIO, storageos). Whoever runs registry or storage renews them: no change of an app follows
+from that, and a primary held to an immutable copy of an old one could not start another pod.
 """
 
 import copy

@@ -12,12 +12,13 @@ the reader.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from canaryd.core import names
 from canaryd.core.manifests import metadata
+from canaryd.core.routing import Match, MatchKind, Routing
 from canaryd.core.views import Identity, JsonDict, ObjectView
 
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
@@ -121,11 +122,12 @@ def canary_ingress(
     *,
     apex: str,
     prefix: str,
-    weight: int,
+    routing: Routing,
     ingress_class: str = "",
 ) -> JsonDict:
-    """The canary Ingress for one main Ingress at one weight (percent)."""
-    annotations = {f"{prefix}/canary": "true", f"{prefix}/canary-weight": str(weight)}
+    """The canary Ingress for one main Ingress."""
+    annotations = {f"{prefix}/canary": "true", f"{prefix}/canary-weight": str(routing.weight)}
+    annotations |= _match_annotations(routing.matches, prefix)
     class_name = ingress_class or main.spec.get("ingressClassName")
     if not class_name and CLASS_ANNOTATION in main.annotations:
         annotations[CLASS_ANNOTATION] = main.annotations[CLASS_ANNOTATION]
@@ -162,6 +164,72 @@ def _to_canary(path: Mapping[str, Any], apex: str) -> JsonDict:
     return dict(path) | {"backend": {"service": service}}
 
 
+def _match_annotations(matches: Iterable[Match], prefix: str) -> dict[str, str]:
+    """Header and cookie conditions; one of each at most, see :func:`problems_of_routing`."""
+    made: dict[str, str] = {}
+    for match in matches:
+        if match.kind is MatchKind.COOKIE:
+            made[f"{prefix}/canary-by-cookie"] = match.name
+            continue
+        made[f"{prefix}/canary-by-header"] = match.name
+        if match.pattern:
+            made[f"{prefix}/canary-by-header-pattern"] = match.pattern
+        elif match.value:
+            made[f"{prefix}/canary-by-header-value"] = match.value
+    return made
+
+
+def routing_of(canary: ObjectView, prefix: str) -> Routing | None:
+    """What a canary Ingress says, as its readers understand it; None when it is no canary."""
+    weight = weight_of(canary, prefix)
+    if weight is None:
+        return None
+    says = canary.annotations
+    matches = []
+    if header := says.get(f"{prefix}/canary-by-header"):
+        value = says.get(f"{prefix}/canary-by-header-value", "")
+        # The pattern counts only without a value (ingress-nginx 1.15).
+        pattern = "" if value else says.get(f"{prefix}/canary-by-header-pattern", "")
+        matches.append(Match(MatchKind.HEADER, header, value, pattern))
+    if cookie := says.get(f"{prefix}/canary-by-cookie"):
+        matches.append(Match(MatchKind.COOKIE, cookie))
+    return Routing(weight, tuple(matches))
+
+
+def problems_of_routing(
+    matches: Sequence[Match], weights: Iterable[int], *, is_exclusive: bool
+) -> tuple[str, ...]:
+    """Why these conditions and weights cannot be written as annotations, in words.
+
+    ``is_exclusive``: the reader ignores the weight of an Ingress that has conditions (Higress).
+    """
+    found = [
+        f"weight {weight} cannot be written: Ingress annotations carry whole percents, 0 to 100"
+        for weight in weights
+        if not 0 <= weight <= 100
+    ]
+    for kind in MatchKind:
+        of_kind = [match for match in matches if match.kind is kind]
+        if len(of_kind) > 1:
+            listed = "; ".join(str(match) for match in of_kind)
+            found.append(
+                f"canaryd.io/match has {len(of_kind)} {kind} conditions ({listed}): Ingress"
+                f" annotations carry one {kind}; keep one, or use the gateway provider"
+            )
+    found += [
+        f"canaryd.io/match: cookie {match.name} has a value, and Ingress annotations only know the"
+        ' cookie\'s values "always" and "never"; write "cookie NAME", or use the gateway provider'
+        for match in matches
+        if match.kind is MatchKind.COOKIE and (match.value or match.pattern)
+    ]
+    if is_exclusive and matches and any(weights):
+        found.append(
+            "canaryd.io/match beside weights: this ingress controller ignores the weight of an"
+            " Ingress that has conditions; use strategy ab, or weights alone"
+        )
+    return tuple(found)
+
+
 def weight_of(canary: ObjectView, prefix: str) -> int | None:
     """Weight that a canary Ingress says, as its readers understand it: what is no integer is 0,
     what is out of range is cut off, a sign is allowed. None when it is not a canary at all.
@@ -172,11 +240,12 @@ def weight_of(canary: ObjectView, prefix: str) -> int | None:
     return min(max(int(text), 0), 100) if _INTEGER.fullmatch(text) else 0
 
 
-def foreign_parts(canary: ObjectView, prefix: str) -> JsonDict:
+def foreign_parts(canary: ObjectView, prefix: str, wanted: Iterable[Match] = ()) -> JsonDict:
     """What is on our canary Ingress that we did not write and its readers may act on:
-    keys of the dialect, and parts of the spec. As the merge patch that removes it.
+    keys of the dialect other than the weight and the ``wanted`` conditions, and parts of the spec.
+    As the merge patch that removes it.
     """
-    ours = {f"{prefix}/canary", f"{prefix}/canary-weight"}
+    ours = {f"{prefix}/canary", f"{prefix}/canary-weight", *_match_annotations(wanted, prefix)}
     keys = [k for k in canary.annotations if k.startswith(f"{prefix}/") and k not in ours]
     parts = [part for part in ("tls", "defaultBackend") if canary.spec.get(part)]
     patch: JsonDict = {}

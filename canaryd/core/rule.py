@@ -4,13 +4,12 @@ The reference page, the JSON schema and the admission policy print types once an
 name; the rules themselves stand in ``vocabulary``.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from canaryd.core import phrases, units
-from canaryd.core.units import UnitError, UnsupportedError
+from canaryd.core import courses, hours, matching, phrases, units
+from canaryd.core.units import UnitError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +165,67 @@ LOAD_TEST = ValueType(
     example="GET / rate=20 for=1m concurrency=4",
     parse=phrases.parse_load_test,
 )
+SKIP = ValueType(
+    name="skip",
+    pattern=courses.SKIP,
+    meaning="`true`, `false`, or the first 5 to 10 digits of a revision",
+    example="8ab12",
+    parse=courses.parse_skip,
+)
+STEPS = ValueType(
+    name="steps",
+    pattern=courses.STEPS,
+    meaning=(
+        "[statements](#steps-of-a-canary) with semicolons between them, at most "
+        f"{courses.MAX_STEPS}"
+    ),
+    example="weight 5; pause 2m; weight 25; analyze 10m",
+    parse=courses.parse_steps,
+)
+REPLICAS = ValueType(
+    name="replicas",
+    pattern=courses.REPLICAS,
+    meaning="`match`, a number of pods, or a percentage with its sign",
+    example="20%",
+    parse=courses.parse_replicas,
+)
+SCHEDULE = ValueType(
+    name="windows",
+    pattern=hours.SCHEDULE,
+    meaning=(
+        "`DAYS HH:MM-HH:MM [ZONE]` with semicolons between them, at most "
+        f"{hours.MAX_WINDOWS}; days are `daily`, or of `Mon` to `Sun` ranges and lists; "
+        "zones have their IANA names, and UTC is meant without one"
+    ),
+    example="Mon-Fri 09:00-16:30 Europe/Berlin",
+    parse=hours.parse_schedule,
+)
+FREEZE = ValueType(
+    name="spans",
+    pattern=hours.FREEZE,
+    meaning=(
+        f"`BEGIN/END` in RFC 3339 with semicolons or commas between them, at most {hours.MAX_SPANS}"
+    ),
+    example="2026-12-20T00:00:00Z/2027-01-04T00:00:00Z",
+    parse=hours.parse_freeze,
+)
+MATCHES = ValueType(
+    name="conditions on requests",
+    pattern=matching.MATCHES,
+    meaning=(
+        "[conditions](#conditions-on-requests) with semicolons between them, at most "
+        f"{matching.MAX_CONDITIONS}"
+    ),
+    example="header x-canary=insider; cookie canary",
+    parse=matching.parse_matches,
+)
+GATE = ValueType(
+    name="gate",
+    pattern=courses.GATE,
+    meaning="a [place](#gates-and-their-options) and options",
+    example="promotion approvals=2 deadline=8h",
+    parse=courses.parse_gate,
+)
 QUERY = ValueType(
     name="query",
     pattern="",
@@ -197,6 +257,7 @@ TYPES: tuple[ValueType, ...] = (
         CONFIG_REFERENCES,
         WEIGHTS,
     ),
+    *(SKIP, STEPS, REPLICAS, SCHEDULE, FREEZE, MATCHES, GATE),
     *(MAP, HEADERS, CONDITION, HOOK, LOAD_TEST, QUERY, TEXT),
 )
 
@@ -206,10 +267,13 @@ class Section(StrEnum):
 
     ENROLMENT = "Enrolment and mode"
     ROUTING = "Service and routing"
+    MATCHING = "A/B and mirroring"
     TIMING = "Steps and timing"
     METRICS = "Metrics"
     HOOKS = "Hooks and load tests"
+    GATES = "Gates"
     FAILURE = "Config and failure"
+    CONFIGS = "On ConfigMaps and Secrets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +282,7 @@ class Rule:
 
     ``default`` is the text that means the same as leaving the key out, empty when there is none;
     ``default_note`` explains a default that is computed. ``at_least`` and ``at_most`` are texts of
-    the type. ``planned`` are words, and ``planned_pattern`` values, that a later version will know.
+    the type.
     """
 
     key: str
@@ -232,8 +296,6 @@ class Rule:
     at_most: str = ""
     max_length: int = 0
     choices: tuple[str, ...] = ()
-    planned: tuple[str, ...] = ()
-    planned_pattern: str = ""
     excludes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     inherits: bool = True
@@ -245,7 +307,7 @@ class Rule:
             UnitError: the text is not in the type's grammar, or beyond the key's limits.
 
         """
-        value = self._parse_choice(text) if self.choices else self._parse_typed(text)
+        value = self._parse_choice(text) if self.choices else self.type.parse(text)
         if self.max_length and len(text) > self.max_length:
             raise UnitError(f"is longer than {self.max_length} characters", self.quoted_example)
         for limit, is_beyond, words in (
@@ -261,26 +323,12 @@ class Rule:
         """The example as messages print it."""
         return f'"{self.example}"'
 
-    def _parse_typed(self, text: str) -> object:
-        try:
-            return self.type.parse(text)
-        except UnitError:
-            if self.planned_pattern and re.fullmatch(self.planned_pattern, text):
-                raise self._unsupported() from None
-            raise
-
     def _parse_choice(self, text: str) -> str:
         if text in self.choices:
             return text
-        if text in self.planned:
-            raise self._unsupported()
         words = ", ".join(self.choices)
         rule = f"is not one of {words}" if len(self.choices) > 1 else f"is not {words}"
         raise UnitError(rule, f'"{self.choices[0]}"')
-
-    def _unsupported(self) -> UnsupportedError:
-        rule = "is not supported by this version, and nothing comes close enough to stand in for it"
-        return UnsupportedError(rule, f'"{self.default}"')
 
 
 def _is_less(value: object, limit: object) -> bool:

@@ -1,28 +1,19 @@
-"""The machine state of one app: what must survive a crash and cannot be read off the objects.
+"""The state of one app: what must survive a crash and cannot be read off the objects.
 
-Lives in ``status.machine`` of the Canary, versioned and bounded,
-written with the resourceVersion it was read at.
-Times are seconds since the epoch.
-A state this code cannot read is never replaced by defaults: :class:`StateError` stops the app for
-a human,
-because forgetting which revision was promoted could make a bad one stable.
+How it is kept in the status of the Canary is the matter of ``memory``, and how much of it when it
+is large that of ``fitting``. Times are seconds since the epoch, in the records for people without
+fractions once they were read back.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
-from types import UnionType
-from typing import Any, get_args, get_origin
+from dataclasses import dataclass, field, replace
 
 from canaryd.core.phase import Phase
 
-STATE_VERSION = 1
 HISTORY_CAP = 50
+COMMANDS_CAP = 20
 MESSAGE_CAP = 1024
 """Of what is recorded in words: a status is read by watchers, and written again at every step."""
-
-
-class StateError(Exception):
-    """The recorded state cannot be understood."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +54,8 @@ class RunState:
     id: str
     revision: str
     started_at: float
+    tracking: str = ""
+    """Rule under which ``revision`` is its name (:mod:`canaryd.core.tracking`)."""
     plan: Mapping[str, str] = field(default_factory=dict)
     confirmed: bool = False
     rehearsed: bool = False
@@ -73,8 +66,30 @@ class RunState:
     pods_wanted_at: float = 0.0
     """Since when pods are waited for: the progress deadline counts from here."""
     step: int = -1
+    """Index of the stage under way."""
     weight: int = 0
     """The weight that is wanted now."""
+    matched: bool = False
+    """Requests that ask for the canary are to get to it."""
+    mirror: int = 0
+    """Percent of requests that are to be mirrored."""
+    passes: int = 0
+    """Passing evaluations of this stage."""
+    ready_for: int = -1
+    """Stage for which pods are being made ready; -1 when none is waited for."""
+    leave_stage: bool = False
+    """Somebody asked to go on without waiting for what this stage waits for."""
+    skipped: bool = False
+    """Somebody asked to promote without a verdict."""
+    paused_at: float = 0.0
+    """Since when somebody pauses the run; 0 when nobody does."""
+    paused_by: str = ""
+    approvals: tuple[str, ...] = ()
+    """Who approved the gate of this stage."""
+    held: str = ""
+    """Why the run failed and waits for a person (``on-failure``); empty while it has not."""
+    primary_replicas: int = 0
+    """Replicas of the primary when the run began: no autoscaler takes it below them meanwhile."""
     step_started_at: float = 0.0
     evaluation: int = 0
     evaluated_at: float = 0.0
@@ -82,10 +97,30 @@ class RunState:
     failures_by_metric: Mapping[str, int] = field(default_factory=dict)
     inconclusive_since: float | None = None
     promotion_started_at: float | None = None
+    handing_back: bool = False
+    """The primary runs the revision, and gets its users back step by step."""
     primary_failed: str = ""
     """Why the primary did not roll out; set while it gets its last good template back."""
     drained_from: float | None = None
     """When the weight went back to 0 at the end."""
+    undoes: str = ""
+    """The revision this run takes back; empty for an ordinary one."""
+    watch_until: float = 0.0
+    """Until when a promoted revision is judged on."""
+
+    @property
+    def has_users(self) -> bool:
+        """Some user's request is to reach the canary."""
+        return self.weight > 0 or self.matched
+
+    @property
+    def carries(self) -> bool:
+        """Any request is to reach the canary, a mirrored one too."""
+        return self.has_users or self.mirror > 0
+
+    def off(self) -> "RunState":
+        """The same run with nothing routed to the canary."""
+        return replace(self, weight=0, matched=False, mirror=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,20 +136,45 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRecord:
+    """One command that was carried out, or refused."""
+
+    verb: str
+    nonce: str
+    by: str
+    subject: str
+    argument: str = ""
+    reason: str = ""
+    outcome: str = ""
+    """The reason word of what it led to."""
+    refusal: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutState:
     """Everything canaryd remembers of one app."""
 
     phase: Phase
+    observing: bool = False
+    """Nothing but this record is ours: the app is in ``mode: observe``."""
     target_uid: str = ""
     """Of the Deployment this is about: a namesake made later is another app."""
     promoted: str = ""
     """Revision the primary runs, or is to run when it is lost."""
+    promoted_tracking: str = ""
+    """Rule under which ``promoted`` is its name (:mod:`canaryd.core.tracking`)."""
+    promotions: tuple[str, ...] = ()
+    """Revisions that were enrolled or promoted, oldest first, each once: there is a way back to
+    those. The history is for people, and forgets.
+    """
     last_good: str = ""
     """Revision promoted before ``promoted``; kept while a promotion is under way and for undo."""
     primary_fingerprint: str = ""
     """Fingerprint of the primary's live template when it was applied: another one is drift."""
     failed: str = ""
     """Last revision that failed; refused until it changes or a retry is asked for."""
+    failed_tracking: str = ""
     retry: str = ""
     """The retry token that was consumed last."""
     runs: int = 0
@@ -134,99 +194,18 @@ class RolloutState:
     verdicts: tuple[VerdictRecord, ...] = ()
     hooks: tuple[HookRecord, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
+    commands: tuple[CommandRecord, ...] = ()
+    """What people asked for, oldest first."""
+    queued_at: float = 0.0
+    """Since when a revision waits for its turn; 0 when none does."""
+    cautions: tuple[str, ...] = ()
+    """What was told to work and to surprise."""
     config_error: str = ""
     """Why the present annotations are not in force; empty when they are."""
     reason: str = ""
     message: str = ""
 
 
-def brief(text: str) -> str:
+def brief(text: str, cap: int = MESSAGE_CAP) -> str:
     """What is recorded of a text: its beginning, and that there was more."""
-    return text if len(text) <= MESSAGE_CAP else f"{text[: MESSAGE_CAP - 1]}…"
-
-
-def dump(state: RolloutState) -> dict[str, Any]:
-    """The state as JSON; empty and default values are left out."""
-    return {"version": STATE_VERSION} | _dump(state)
-
-
-def load(data: Mapping[str, Any] | None) -> RolloutState | None:
-    """Read a state back; None when there is none.
-
-    Raises:
-        StateError: it is of a newer version, or damaged.
-
-    """
-    if not data:
-        return None
-    version = data.get("version")
-    if version != STATE_VERSION:
-        raise StateError(
-            f"status.machine has version {version!r}; this canaryd reads version {STATE_VERSION}."
-            " Run the canaryd that wrote it, or delete the Canary object to enrol anew from the"
-            " primary"
-        )
-    try:
-        return _load(data)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise StateError(f"status.machine is damaged ({type(error).__name__}: {error})") from error
-
-
-def bounded(state: RolloutState, limit: int) -> RolloutState:
-    """The same state with its history cut to ``limit`` entries."""
-    return replace(state, history=state.history[-min(limit, HISTORY_CAP) :])
-
-
-def _dump(value: Any) -> dict[str, Any]:
-    dumped: dict[str, Any] = {}
-    for entry in fields(value):
-        item = getattr(value, entry.name)
-        required = entry.default is MISSING and entry.default_factory is MISSING
-        if not required and (item is None or item in ("", (), {})):
-            continue
-        dumped[entry.name] = _dump_item(item)
-    return dumped
-
-
-def _dump_item(item: Any) -> Any:
-    if isinstance(item, tuple):
-        return [_dump_item(part) for part in item]
-    if isinstance(item, Mapping):
-        return {key: _dump_item(part) for key, part in item.items()}
-    if hasattr(item, "__dataclass_fields__"):
-        return _dump(item)
-    return str(item) if isinstance(item, Phase) else item
-
-
-def _load(data: Mapping[str, Any]) -> RolloutState:
-    known = {f.name for f in fields(RolloutState)}
-    values = {k: v for k, v in data.items() if k in known}
-    values["phase"] = Phase(values["phase"])
-    if "run" in values:
-        values["run"] = RunState(**_known(RunState, values["run"]))
-    values["tracked"] = {
-        str(k): (str(v[0]), str(v[1])) for k, v in (values.get("tracked") or {}).items()
-    }
-    for name, kind in (
-        ("verdicts", VerdictRecord),
-        ("hooks", HookRecord),
-        ("history", HistoryEntry),
-    ):
-        values[name] = tuple(kind(**_known(kind, item)) for item in values.get(name) or ())
-    return RolloutState(**_known(RolloutState, values))
-
-
-def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields this version knows, each of its type; a later minor version may have added some."""
-    known = {f.name: _classes(f.type) for f in fields(kind) if f.name in data}
-    for name, classes in known.items():
-        if not isinstance(data[name], classes):
-            raise TypeError(f"{name} is a {type(data[name]).__name__}")
-    return {name: data[name] for name in known}
-
-
-def _classes(kind: Any) -> tuple[type, ...]:
-    """What a field of this type may hold once it was JSON."""
-    if isinstance(kind, UnionType):
-        return tuple(c for part in get_args(kind) for c in _classes(part))
-    return (int, float) if kind is float else (get_origin(kind) or kind,)
+    return text if len(text) <= cap else f"{text[: max(cap - 1, 0)]}…"[:cap]

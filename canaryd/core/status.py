@@ -1,5 +1,7 @@
-"""The status people and tools read, derived from the machine state: nothing here is remembered.
+"""The status people and tools read, made of the state: nothing here is remembered beside it.
 
+What of the state stands in it for people is read back from there (``memory``), and how much of it
+is told has a limit (``fitting``).
 Conditions follow kstatus: ``Reconciling`` and ``Stalled`` are there only while true,
 and a failed run is ``Stalled``, because
 ``Ready=False`` alone reads as "in progress" for ever.
@@ -8,14 +10,16 @@ Flagger's field names are kept beside ours, so that scripts and ``kubectl wait
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
+from canaryd.core.fitting import FITS, STATUS_LIMIT, fitted, forget_oldest, size
+from canaryd.core.memory import remember, timestamp
 from canaryd.core.model import CanarySpec, IdlePolicy
 from canaryd.core.phase import RUN_PHASES, Phase
+from canaryd.core.progress import progress
 from canaryd.core.reasons import Reason
-from canaryd.core.state import RolloutState, dump
+from canaryd.core.state import HISTORY_CAP, RolloutState, RunState, brief
 from canaryd.core.verdicts import Verdict
 from canaryd.core.views import DeploymentView, JsonDict
 
@@ -25,16 +29,34 @@ OBSTACLE_REASONS = frozenset(
         Reason.SERVICE_AMBIGUOUS,
         Reason.INGRESS_NOT_FOUND,
         Reason.INGRESS_INVALID,
+        Reason.ROUTE_NOT_FOUND,
+        Reason.ROUTE_INVALID,
         Reason.CONFLICT,
         Reason.NETWORK_POLICY_UNMATCHED,
         Reason.WORKLOAD_UNSUPPORTED,
         Reason.CONFIG_MISSING,
         Reason.CONFIG_UNREADABLE,
+        Reason.COPY_LOST,
     }
 )
 """Something about the app is in the way of it, and its end is an end of the complaint."""
-STALLED_REASONS = OBSTACLE_REASONS | {Reason.CONFIG_INVALID, Reason.PROMOTION_FAILED}
+STALLED_REASONS = OBSTACLE_REASONS | {
+    Reason.CONFIG_INVALID,
+    Reason.PROMOTION_FAILED,
+    Reason.FAILURE_HELD,
+    Reason.TRAFFIC_NOT_SHIFTED,
+    Reason.ROUTE_REFUSED,
+    Reason.CONTESTED,
+    Reason.WATCH_FAILED,
+}
 """Reasons that need a person even though no run has failed."""
+
+SETTLED = frozenset({Phase.INITIALIZED, Phase.SUCCEEDED, Phase.WATCHING})
+"""The promoted revision serves everybody, and nothing newer is on its way."""
+REPEAT_CAP = 256
+"""Characters of a text that a condition repeats; at length it stands in another field."""
+AT_LENGTH = frozenset({"Ready", "ConfigValid"})
+"""Conditions that say their text to its end, where it tells what to do: tools show nothing else."""
 
 Claim = tuple[str, str, str]
 """Status, reason and message of a condition."""
@@ -52,26 +74,35 @@ class StatusInput:
     config_hash: str
     """Of every annotation the configuration comes from: tells that an edit was seen."""
     primary: DeploymentView | None = None
-    is_routed: bool = False
-    """The routes on the cluster said, when this look began, what had been decided before."""
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339, UTC, whole seconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    is_routed: bool | None = None
+    """The routes on the cluster said, when this look began, what had been decided before; None
+    while something hides them.
+    """
+    hidden_by: str = ""
+    """Reason of the obstacle that hides the routes."""
 
 
 def render(given: StatusInput, previous: Mapping[str, Any], now: float) -> JsonDict:
-    """The whole status; ``previous`` supplies transition times of conditions that did not
-    change.
+    """The whole status, as much of it as fits; ``previous`` supplies transition times of conditions
+    that did not change.
     """
+    # Without a plan nothing says how much is wanted, and what is left out is forgotten.
+    limit = given.spec.history_limit if given.spec else HISTORY_CAP
+    status: JsonDict = {}
+    for fit in FITS:
+        told = replace(given, state=fitted(given.state, fit, limit))
+        status = _whole(told, previous, now)
+        if forget_oldest(status["history"], size(status) - STATUS_LIMIT, fit) <= 0:
+            break
+    return status
+
+
+def _whole(given: StatusInput, previous: Mapping[str, Any], now: float) -> JsonDict:
     state, spec, run = given.state, given.spec, given.state.run
-    total = len(spec.weights) if spec else 0
-    status: JsonDict = {
+    status: JsonDict = remember(state) | {
         "observedGeneration": given.generation,
         "observedSource": _source(given),
         "phase": str(state.phase),
-        "message": state.message[:1024],
         "revisions": _without_empty(
             {
                 "stable": state.promoted,
@@ -79,53 +110,36 @@ def render(given: StatusInput, previous: Mapping[str, Any], now: float) -> JsonD
                 "lastFailed": state.failed,
             }
         ),
-        "weight": {
-            "canary": run.weight if run else 0,
-            "primary": 100 - (run.weight if run else 0),
-            "desired": run.weight if run else 0,
-        },
-        "metrics": [_metric(v) for v in state.verdicts],
-        "hooks": [_hook(h) for h in state.hooks],
-        "history": [
-            {
-                "revision": h.revision,
-                "result": h.result,
-                "reason": h.reason,
-                "startedAt": timestamp(h.started_at),
-                "finishedAt": timestamp(h.finished_at),
-                "decisionID": h.decision_id,
-            }
-            for h in state.history[-(spec.history_limit if spec else 10) :]
-        ],
-        "trackedConfigs": {key: content[:16] for key, (_, content) in state.tracked.items()},
+        "weight": _weight(run, spec),
         "canaryWeight": run.weight if run else 0,
         "failedChecks": run.failures if run else 0,
-        "iterations": 0,
         "lastAppliedSpec": run.revision if run else (state.failed or state.promoted),
         "lastPromotedSpec": state.promoted,
-        "machine": dump(state),
     }
+    status |= progress(state, spec, _key(given))
     if run is not None:
-        step = max(run.step + 1, 0)
-        status["step"] = _without_empty(
-            {
-                "index": step,
-                "total": total,
-                "text": f"{step}/{total}",
-                "name": f"weight {run.weight}" if step else "",
-                "startedAt": timestamp(run.step_started_at) if run.step_started_at else "",
-            }
-        )
-        status["failures"] = {
+        status["failures"] |= {
             "count": run.failures,
             "limit": spec.failure_threshold if spec else 0,
-            "byMetric": [
-                {"name": n, "count": c} for n, c in sorted(run.failures_by_metric.items())
-            ],
         }
     status["conditions"] = conditions(given, previous, now)
     status["lastTransitionTime"] = timestamp(state.settled_at or now)
     return status
+
+
+def _weight(run: RunState | None, spec: CanarySpec | None) -> JsonDict:
+    """Who gets to the canary."""
+    share = run.weight if run is not None else 0
+    made: JsonDict = {"canary": share, "primary": 100 - share, "desired": share}
+    if run is not None and run.mirror:
+        made["mirror"] = run.mirror
+    if run is not None and run.matched and spec is not None:
+        made["match"] = [str(match) for match in spec.matches]
+    return made
+
+
+def _key(given: StatusInput) -> tuple[str, str]:
+    return given.target.id.key if given.target is not None else ("", "")
 
 
 def conditions(given: StatusInput, previous: Mapping[str, Any], now: float) -> list[JsonDict]:
@@ -140,7 +154,7 @@ def conditions(given: StatusInput, previous: Mapping[str, Any], now: float) -> l
                 "type": kind,
                 "status": status,
                 "reason": str(reason) or "Unknown",
-                "message": message[:1024],
+                "message": message if kind in AT_LENGTH else brief(message, REPEAT_CAP),
                 "observedGeneration": given.generation,
                 "lastTransitionTime": old["lastTransitionTime"] if unchanged else timestamp(now),
             }
@@ -156,8 +170,10 @@ def claims(given: StatusInput) -> dict[str, Claim]:
 def _progress_claims(state: RolloutState) -> dict[str, Claim]:
     phase, reason, message = state.phase, state.reason, state.message
     stalled = phase is Phase.FAILED or reason in STALLED_REASONS
-    busy = phase in RUN_PHASES or phase in (Phase.INITIALIZING, Phase.TERMINATING)
-    ready = phase in (Phase.INITIALIZED, Phase.SUCCEEDED) and not stalled
+    # Who waits for an app that its owner stopped waits for ever.
+    begun = phase is Phase.INITIALIZING and reason != Reason.TARGET_STOPPED
+    busy = phase in RUN_PHASES or phase is Phase.TERMINATING or begun
+    ready = phase in SETTLED and not stalled
     invalid = state.config_error
     made: dict[str, Claim] = {
         "Ready": ("True" if ready else "False", _ready_reason(state, ready), message),
@@ -178,17 +194,27 @@ def _progress_claims(state: RolloutState) -> dict[str, Claim]:
 def _health_claims(given: StatusInput) -> dict[str, Claim]:
     """What the pods and the routes were like when this look began."""
     state, spec, primary, target = given.state, given.spec, given.primary, given.target
-    if not state.promoted or spec is None:
+    if not state.promoted or spec is None or state.observing:
         return {}
     made: dict[str, Claim] = {"PrimaryReady": _pods(primary, spec.primary_ready)}
-    if state.run is None and spec.idle is IdlePolicy.SCALE_TO_ZERO:
+    is_idle = state.run is None or state.phase is Phase.WATCHING
+    if is_idle and spec.idle is IdlePolicy.SCALE_TO_ZERO:
         made["CanaryReady"] = ("False", "ScaledToZero", "")
     else:
         made["CanaryReady"] = _pods(target, spec.canary_ready)
     if state.phase not in (Phase.INITIALIZING, Phase.TERMINATING):
-        routed = ("True", "Applied") if given.is_routed else ("False", "Drifted")
-        made["TrafficRouted"] = (*routed, "")
+        made["TrafficRouted"] = _routed(given)
     return made
+
+
+def _routed(given: StatusInput) -> Claim:
+    match given.is_routed:
+        case None:
+            return "Unknown", given.hidden_by, ""
+        case True:
+            return "True", "Applied", ""
+        case False:
+            return "False", "Drifted", ""
 
 
 def _pods(view: DeploymentView | None, percent: int) -> Claim:
@@ -212,13 +238,13 @@ def _analysis_claims(state: RolloutState) -> dict[str, Claim]:
         claim = ("Unknown", "SourceUnavailable" if is_down else "NoData")
     else:
         claim = ("True", "Passed")
-    told = "; ".join(v.message for v in failed or open_ or state.verdicts)
+    told = "; ".join(v.message for v in failed or open_ or state.verdicts if v.message)
     return {"AnalysisPassing": (*claim, told)}
 
 
 def _ready_reason(state: RolloutState, ready: bool) -> str:  # noqa: FBT001 - a claim, not a switch
     if ready:
-        return "Promoted" if state.phase is Phase.SUCCEEDED else "Initialized"
+        return "Initialized" if state.phase is Phase.INITIALIZED else "Promoted"
     if state.phase is Phase.FAILED:
         return "RolledBack"
     return "RollingOut" if state.phase in RUN_PHASES else state.reason or str(state.phase)
@@ -229,7 +255,7 @@ def _promoted(state: RolloutState) -> Claim:
     Unknown in between.
     """
     match state.phase:
-        case Phase.INITIALIZED | Phase.SUCCEEDED:
+        case Phase.INITIALIZED | Phase.SUCCEEDED | Phase.WATCHING:
             return "True", str(state.phase), state.message
         case Phase.FAILED:
             return "False", str(state.phase), state.message
@@ -242,33 +268,6 @@ def _source(given: StatusInput) -> JsonDict:
     if given.target is not None:
         source["generation"] = given.target.generation
     return source
-
-
-def _metric(record: Any) -> JsonDict:
-    return _without_empty(
-        {
-            "name": record.name,
-            "value": record.value,
-            "unit": record.unit,
-            "threshold": record.threshold,
-            "verdict": record.verdict,
-            "samples": record.samples,
-            "reason": record.reason,
-            "at": timestamp(record.at),
-        }
-    )
-
-
-def _hook(record: Any) -> JsonDict:
-    return _without_empty(
-        {
-            "name": record.name,
-            "type": record.type,
-            "state": record.state,
-            "code": record.code,
-            "at": timestamp(record.at),
-        }
-    )
 
 
 def _without_empty(mapping: Mapping[str, Any]) -> JsonDict:

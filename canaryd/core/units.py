@@ -56,6 +56,8 @@ LABEL_KEY = rf"(?:{SUBDOMAIN}/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])
 PORT = rf"[1-9][0-9]{{0,4}}|{LABEL}"
 CONFIG_REFERENCE = rf"(?:configmap|secret)/{SUBDOMAIN}"
 WORD = r"[!-~]{1,64}"
+INSTANCE_NAME = r"[a-z0-9-]{1,24}"
+"""Of a check, hook, gate or load test, inside its keys."""
 WEIGHTS = r"[1-9][0-9]{0,2}(?:[ \t\r\n]*,[ \t\r\n]*[1-9][0-9]{0,2})*"
 _MAP_ITEM = r"[ \t\r\n]*[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}[ \t]*=(?:[^,\\\x00-\x1f\x7f]|\\[,\\])*"
 MAP = rf"{_MAP_ITEM}(?:,{_MAP_ITEM})*"

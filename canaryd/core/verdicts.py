@@ -28,6 +28,7 @@ class GateReason(StrEnum):
     PASSED = "Passed"
     THRESHOLD_BROKEN = "ThresholdBroken"
     LOAD_TEST_FAILED = "LoadTestFailed"
+    LOAD_TEST_VOID = "LoadTestVoid"
     BELOW_MINIMUM = "BelowMinimum"
     REQUESTS_UNKNOWN = "RequestsUnknown"
     BUCKET_TOO_COARSE = "BucketTooCoarse"

@@ -9,12 +9,14 @@ and are never cached.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from canaryd.core import names
 from canaryd.core.fingerprint import template_fingerprint
+from canaryd.core.gitops import writer_of
 from canaryd.core.references import Reference, find_references
+from canaryd.core.told import Told, told_on
 
 JsonDict = dict[str, Any]
 Key = tuple[str, str]
@@ -47,7 +49,8 @@ class DeploymentView:
     labels: Mapping[str, str]
     replicas: int
     match_labels: Mapping[str, str]
-    has_match_expressions: bool
+    match_expressions: tuple[JsonDict, ...]
+    """What the selector demands beside ``match_labels``, as written."""
     template_labels: Mapping[str, str]
     template_annotations: Mapping[str, str]
     fingerprint: str
@@ -64,6 +67,10 @@ class DeploymentView:
     paused: bool
     recreates: bool
     """Strategy Recreate: two versions must never run at once."""
+    git_replicas: str = ""
+    """The GitOps tool that holds ``spec.replicas``; empty when none does."""
+    told: tuple[Told, ...] = ()
+    """What we say in its status."""
 
     @property
     def is_observed(self) -> bool:
@@ -103,6 +110,8 @@ class ServiceView:
     ports: tuple[ServicePort, ...]
     cluster_ip: str
     type: str
+    git_selector: str = ""
+    """The GitOps tool that holds ``spec.selector``; empty when none does."""
 
     @property
     def is_ours(self) -> bool:
@@ -124,7 +133,11 @@ class ServiceView:
         if recorded is not None or names.LABEL_APEX not in self.labels:
             return recorded or dict(self.selector)
         # Somebody lost the record: taken as it is, the primary's selector would be "given back".
-        return {key: names.without_primary(value) for key, value in self.selector.items()}
+        return {
+            key: names.without_primary(value)
+            for key, value in self.selector.items()
+            if key != names.POD_TEMPLATE_HASH  # of a canary the Service led to (provider none)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +162,13 @@ class ObjectView:
     spec: JsonDict
     status: JsonDict = field(default_factory=dict)
     generation: int = 0
+    controller: str = ""
+    """The object that made it and keeps it, as ``Kind/name``; empty when there is none."""
 
     @property
     def is_ours(self) -> bool:
-        return self.labels.get(names.MANAGED_BY) == names.MANAGER
+        """Whether we made it; what others make of something of ours may carry our labels too."""
+        return self.labels.get(names.MANAGED_BY) == names.MANAGER and not self.controller
 
     def is_copy_for(self, target: str) -> bool:
         """Whether we made it for this target."""
@@ -191,8 +207,16 @@ def _own(mapping: Mapping[str, str] | None) -> dict[str, str]:
     return {k: v for k, v in (mapping or {}).items() if "canaryd.io/" in k}
 
 
-def deployment_view(obj: Mapping[str, Any]) -> DeploymentView | None:
-    """Project a Deployment; None unless it concerns us: our keys in its metadata, or our label."""
+def deployment_view(
+    obj: Mapping[str, Any], earlier: DeploymentView | None = None
+) -> DeploymentView | None:
+    """Project a Deployment; None unless it concerns us: our keys in its metadata, or our label.
+
+    ``earlier`` is a view of the same object. What was read of its template is taken over while the
+    generation is the same: most events tell of the status, and a fingerprint costs more than all
+    the rest of one. Every change of a Deployment's spec is a new generation (PrepareForUpdate in
+    ``pkg/registry/apps/deployment/strategy.go`` of Kubernetes).
+    """
     meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     annotations = _own(meta.get("annotations"))
     labels = meta.get("labels") or {}
@@ -206,6 +230,7 @@ def deployment_view(obj: Mapping[str, Any]) -> DeploymentView | None:
     failure = conditions.get("ReplicaFailure") or {}
     late = progressing.get("reason") == "ProgressDeadlineExceeded"
     replicas = spec.get("replicas")
+    known = earlier if earlier is not None and _is_same_spec(earlier, meta) else None
     return DeploymentView(
         id=identity(obj),
         generation=meta.get("generation", 0),
@@ -214,11 +239,11 @@ def deployment_view(obj: Mapping[str, Any]) -> DeploymentView | None:
         labels=labels,
         replicas=1 if replicas is None else replicas,
         match_labels=(spec.get("selector") or {}).get("matchLabels") or {},
-        has_match_expressions=bool((spec.get("selector") or {}).get("matchExpressions")),
+        match_expressions=tuple((spec.get("selector") or {}).get("matchExpressions") or ()),
         template_labels=template_meta.get("labels") or {},
         template_annotations=template_annotations,
-        fingerprint=template_fingerprint(template),
-        references=find_references(template),
+        fingerprint=known.fingerprint if known else template_fingerprint(template),
+        references=known.references if known else find_references(template),
         deployment_revision=(meta.get("annotations") or {}).get(names.DEPLOYMENT_REVISION, ""),
         status_replicas=status.get("replicas", 0),
         updated=status.get("updatedReplicas", 0),
@@ -228,7 +253,15 @@ def deployment_view(obj: Mapping[str, Any]) -> DeploymentView | None:
         failing=failure.get("message", "") if failure.get("status") == "True" else "",
         paused=bool(spec.get("paused")),
         recreates=(spec.get("strategy") or {}).get("type") == "Recreate",
+        git_replicas=writer_of(meta, "spec", "replicas"),
+        told=told_on(obj),
     )
+
+
+def _is_same_spec(earlier: DeploymentView, meta: Mapping[str, Any]) -> bool:
+    """Whether metadata is of the very object and generation that a view was made of."""
+    generation, uid = meta.get("generation"), meta.get("uid")
+    return bool(generation and uid) and (generation, uid) == (earlier.generation, earlier.id.uid)
 
 
 def service_view(obj: Mapping[str, Any]) -> ServiceView:
@@ -251,6 +284,7 @@ def service_view(obj: Mapping[str, Any]) -> ServiceView:
         ),
         cluster_ip=spec.get("clusterIP", ""),
         type=spec.get("type", "ClusterIP"),
+        git_selector=writer_of(meta, "spec", "selector"),
     )
 
 
@@ -272,6 +306,11 @@ def endpoint_slice_view(obj: Mapping[str, Any]) -> EndpointSliceView | None:
     )
 
 
+def _mapping(value: object) -> JsonDict:
+    """A part of an object whose schema may let anything stand there; nothing when it is no map."""
+    return value if isinstance(value, dict) else {}
+
+
 def object_view(obj: Mapping[str, Any]) -> ObjectView:
     """Project an object whose spec we copy, read or write."""
     meta = obj["metadata"]
@@ -281,9 +320,33 @@ def object_view(obj: Mapping[str, Any]) -> ObjectView:
         identity(obj),
         meta.get("labels") or {},
         annotations,
-        obj.get("spec") or {},
+        _mapping(obj.get("spec")),
         generation=meta.get("generation", 0),
+        controller=_controller_of(meta),
     )
+
+
+def _controller_of(meta: Mapping[str, Any]) -> str:
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return f"{owner.get('kind', '')}/{owner.get('name', '')}"
+    return ""
+
+
+def http_route_view(obj: Mapping[str, Any]) -> ObjectView:
+    """Project an HTTPRoute; of its status what its readers say of the route, without times."""
+    view = object_view(obj)
+    parents = [
+        {
+            "parentRef": parent.get("parentRef") or {},
+            "conditions": [
+                {k: v for k, v in condition.items() if k != "lastTransitionTime"}
+                for condition in parent.get("conditions") or ()
+            ],
+        }
+        for parent in (obj.get("status") or {}).get("parents") or ()
+    ]
+    return replace(view, status={"parents": parents})
 
 
 def canary_view(obj: Mapping[str, Any]) -> ObjectView:
@@ -293,8 +356,8 @@ def canary_view(obj: Mapping[str, Any]) -> ObjectView:
         identity(obj),
         meta.get("labels") or {},
         dict(meta.get("annotations") or {}),
-        obj.get("spec") or {},
-        obj.get("status") or {},
+        _mapping(obj.get("spec")),
+        _mapping(obj.get("status")),
         meta.get("generation", 0),
     )
 

@@ -27,8 +27,9 @@ def make_cache(**others: Any) -> Cache:
         "secrets": Store(views.config_view),
         "namespaces": Store(views.config_view),
         "canaries": Store(views.canary_view),
+        "http_routes": Store(views.http_route_view),
     }
-    for name in ("ingresses", "autoscalers", "budgets", "policies"):
+    for name in ("ingresses", "autoscalers", "budgets", "policies", "traffic_splits"):
         made[name] = Store(views.object_view)
     return Cache(**made | others)
 
@@ -66,12 +67,16 @@ def deployment(
 
 
 def config(
-    name: str, version: int = 100, kind: str = "ConfigMap", labels: Mapping[str, str] | None = None
+    name: str,
+    version: int = 100,
+    kind: str = "ConfigMap",
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": kind,
-        "metadata": meta(name, version, labels),
+        "metadata": meta(name, version, labels) | {"annotations": dict(annotations or {})},
         "data": {"k": "v"},
     }
 

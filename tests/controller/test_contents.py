@@ -138,6 +138,23 @@ async def test_excluded_configs_are_neither_read_nor_missed():
     assert {"configmap/settings"} == found.contents.keys()
 
 
+async def test_what_its_owner_does_not_want_tracked_is_neither_read_nor_part_of_a_revision():
+    world = Configs()
+    world.put(config("keys", kind="Secret", version=101, annotations={"canaryd.io/track": "false"}))
+    found = await world.revision()
+    assert {"configmap/settings"} == found.contents.keys()
+    assert [("get", "ConfigMap", "settings")] == world.api.asked
+
+
+async def test_what_its_owner_does_not_want_copied_is_part_of_a_revision_all_the_same():
+    world = Configs()
+    before = await world.revision()
+    world.put(config("keys", kind="Secret", version=101, annotations={"canaryd.io/copy": "false"}))
+    after = await world.revision()
+    assert (before.name, before.tracking) == (after.name, after.tracking)
+    assert (frozenset(), frozenset({"secret/keys"})) == (before.shared, after.shared)
+
+
 async def test_without_access_to_secrets_they_are_not_tracked():
     world = Configs()
     world.cache = make_cache(secrets=None, config_maps=world.cache.config_maps)

@@ -5,15 +5,20 @@ from typing import Any
 
 import pytest
 
-from canaryd.controller.gather import OVERDUE_WAITS, RECHECK_S, Freshness, Gatherer, StaleCache
+from canaryd.controller.freshness import OVERDUE_WAITS, Freshness, StaleCache
+from canaryd.controller.gather import RECHECK_S, Gatherer
 from canaryd.controller.inquiries import Inquiries
 from canaryd.core import names
 from canaryd.core.kinds import CANARY
+from canaryd.core.model import Provider
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
+from canaryd.core.routing import Routing
 from canaryd.core.snapshot import Obstacle, RouteState
-from canaryd.core.state import RolloutState, RunState, dump
+from canaryd.core.state import RolloutState, RunState
+from canaryd.core.status import StatusInput, render
 from canaryd.ports.errors import ServerError
+from canaryd.ports.router import Routers
 from tests.controller.parts import (
     KEY,
     SHOP,
@@ -35,12 +40,15 @@ class Router:
     propagation_s = 2.0
 
     def read(self, app):
-        return RouteState(weight=20, in_sync=True)
+        return RouteState(routing=Routing(20), in_sync=True)
 
     def orphans(self, key):
-        return RouteState(weight=7)
+        return RouteState(routing=Routing(7))
 
     def validate(self, spec):
+        return ()
+
+    def cautions(self, app):
         return ()
 
 
@@ -56,7 +64,12 @@ class World:
         self.inquiries = Inquiries(None, None, None, lambda key: None, Notes())
         defaults = {}
         self.gatherer = Gatherer(
-            self.api, self.cache, Router(), self.inquiries, defaults, self.freshness
+            self.api,
+            self.cache,
+            Routers({Provider.NGINX: Router()}),
+            self.inquiries,
+            defaults,
+            self.freshness,
         )
         self.put(deployment())
         self.put(service("app"))
@@ -75,7 +88,7 @@ class World:
 
     def record(self, state, version=100, **more):
         metadata = meta("app", version) | more
-        status = {"machine": dump(state)}
+        status = render(StatusInput(state, None, None, 1, ""), {}, 0.0)
         self.put(
             {
                 "apiVersion": CANARY.api_version,

@@ -2,11 +2,11 @@
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from canaryd.controller.inquiries import Context, Inquiries
+from canaryd.controller.inquiries import MAX_NOTICES, Context, Inquiries
 from canaryd.core.decision import Question
 from canaryd.core.model import (
     Comparator,
@@ -19,6 +19,7 @@ from canaryd.core.model import (
     MetricAnswer,
     MetricCheck,
     Missing,
+    Side,
     TrafficIdentity,
 )
 from tests.controller.parts import KEY, SHOP, Notes
@@ -44,6 +45,7 @@ class World:
     urls: list[tuple[str, str]] = field(default_factory=list)
     since: list[float] = field(default_factory=list)
     woken: list[tuple[str, str]] = field(default_factory=list)
+    dropped: list[None] = field(default_factory=list)
     log: Notes = field(default_factory=Notes)
 
     async def _take(self, name):
@@ -56,7 +58,7 @@ class World:
         if self.fails is not None:
             raise self.fails
 
-    async def ask(self, check, identity, *, since):
+    async def ask(self, check, identity, *, since, side=Side.CANARY):
         self.since.append(since)
         await self._take(check.name)
         return MetricAnswer(check=check.name, value=1.0)
@@ -75,7 +77,12 @@ class World:
 @asynccontextmanager
 async def leading(world, *, load_tester=True):
     inquiries = Inquiries(
-        world, world, world if load_tester else None, world.woken.append, world.log
+        world,
+        world,
+        world if load_tester else None,
+        world.woken.append,
+        world.log,
+        on_dropped=lambda: world.dropped.append(None),
     )
     async with asyncio.TaskGroup() as group:
         inquiries.open(group)
@@ -264,3 +271,103 @@ async def test_nobody_is_told_anything_by_a_daemon_that_does_not_lead():
     inquiries.notify(KEY, {}, (HOOK,), "event")
     await asyncio.sleep(2)
     assert [] == world.asked
+
+
+HANGS = 10_000.0
+
+
+def told(inquiries, number, key=KEY, hooks=(HOOK,)):
+    """So many notifications, one after the other."""
+    for n in range(number):
+        inquiries.notify(key, {"name": "app"}, hooks, f"event/{n}")
+
+
+async def test_a_receiver_that_hangs_keeps_so_many_notifications_of_an_app_waiting_and_no_more():
+    world = World(takes_s=HANGS)
+    async with leading(world) as inquiries:
+        before = len(asyncio.all_tasks())
+        told(inquiries, MAX_NOTICES + 5)
+        await asyncio.sleep(1)
+        assert MAX_NOTICES == len(asyncio.all_tasks()) - before
+        assert MAX_NOTICES == len(world.asked) - len(world.cancelled)
+
+
+async def test_what_waited_longest_makes_room_and_that_is_told_and_counted():
+    world = World(takes_s=HANGS)
+    async with leading(world) as inquiries:
+        told(inquiries, MAX_NOTICES)
+        await asyncio.sleep(1)
+        assert ([], []) == (world.dropped, world.log.of("error"))
+
+        told(inquiries, 2, hooks=(replace(HOOK, name="late"),))
+        await asyncio.sleep(1)
+        assert (["late"] * 2, ["smoke"] * 2) == (world.asked[-2:], world.cancelled)
+        assert 2 == len(world.dropped)
+        assert [("smoke", "event/0"), ("smoke", "event/1")] == [
+            (line["hook"], line["occasion"]) for line in world.log.of("error")
+        ]
+
+
+async def test_notifications_that_were_answered_leave_their_place_to_others():
+    world = World(takes_s=1)
+    async with leading(world) as inquiries:
+        for _ in range(3):
+            told(inquiries, MAX_NOTICES)
+            await asyncio.sleep(2)
+    assert (3 * MAX_NOTICES, []) == (len(world.asked), world.dropped)
+
+
+async def test_an_app_whose_receiver_hangs_takes_no_place_of_another_app():
+    world = World(takes_s=HANGS)
+    async with leading(world) as inquiries:
+        told(inquiries, MAX_NOTICES)
+        told(inquiries, MAX_NOTICES, key=(SHOP, "other"))
+        await asyncio.sleep(1)
+        assert (2 * MAX_NOTICES, []) == (len(world.asked), world.dropped)
+
+
+async def test_the_hooks_of_one_occasion_do_not_push_each_other_out():
+    many = tuple(replace(HOOK, name=f"hook-{n}") for n in range(MAX_NOTICES + 8))
+    world = World(takes_s=HANGS)
+    async with leading(world) as inquiries:
+        told(inquiries, 1, hooks=many)
+        await asyncio.sleep(1)
+        assert ([h.name for h in many], []) == (world.asked, world.dropped)
+
+        told(inquiries, 1, hooks=many)
+        await asyncio.sleep(1)
+        assert len(many) == len(world.dropped) == len(world.asked) - len(many)
+
+
+async def test_a_notification_that_is_dropped_before_it_began_takes_its_place_no_longer():
+    world = World(takes_s=HANGS)
+    async with leading(world) as inquiries:
+        told(inquiries, 3 * MAX_NOTICES)
+        await asyncio.sleep(1)
+        assert (MAX_NOTICES, 2 * MAX_NOTICES) == (len(world.asked), len(world.dropped))
+
+
+async def test_a_leader_that_leads_anew_begins_with_no_notifications_on_the_way():
+    world = World(takes_s=HANGS)
+    inquiries = Inquiries(
+        world,
+        world,
+        world,
+        world.woken.append,
+        world.log,
+        on_dropped=lambda: world.dropped.append(None),
+    )
+
+    async def lead():
+        async with asyncio.TaskGroup() as group:
+            inquiries.open(group)
+            told(inquiries, MAX_NOTICES)
+            await asyncio.sleep(HANGS)
+
+    for _ in range(2):
+        leading_now = asyncio.create_task(lead())
+        await asyncio.sleep(1)
+        leading_now.cancel()
+        await asyncio.gather(leading_now, return_exceptions=True)
+        inquiries.close()
+    assert (2 * MAX_NOTICES, []) == (len(world.asked), world.dropped)

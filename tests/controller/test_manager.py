@@ -1,7 +1,10 @@
 """The daemon's life: caches first, one app never in the way of another, and everything ends with leadership."""
 
 import asyncio
+import io
 import itertools
+import json
+import logging
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,6 +14,7 @@ from canaryd.controller.manager import BUSY_LOOKS, Manager
 from canaryd.controller.tracker import Tracker
 from canaryd.controller.workqueue import WorkQueue
 from canaryd.ports.errors import Unreachable
+from canaryd.telemetry import logging as telemetry_logging
 from tests.controller.parts import SHOP, Notes, deployment, make_cache
 from tests.fakes.clock import VirtualClock
 
@@ -254,3 +258,43 @@ async def test_when_the_daemon_ends_no_appointment_is_left_behind():
     await run_for(manager, 1)
     await asyncio.sleep(100)
     assert (1, True) == (len(looks.seen), manager.queue.is_idle)
+
+
+# --- whose line it is -------------------------------------------------------------------------------
+
+
+@dataclass
+class Talkers(Looks):
+    """A reconciler during which others write lines: a library at once, a question of its app later."""
+
+    later: list[asyncio.Task] = field(default_factory=list)
+
+    async def reconcile(self, key):
+        logging.getLogger("a.library").warning("looking at %s", key[1])
+        await asyncio.sleep(1)
+        logging.getLogger("a.library").warning("still at %s", key[1])
+        self.later.append(asyncio.create_task(self._answer(key[1])))
+
+    async def _answer(self, name):
+        await asyncio.sleep(5)
+        logging.getLogger("a.library").warning("answer for %s", name)
+
+
+@pytest.fixture
+def lines():
+    stream = io.StringIO()
+    telemetry_logging.configure("info", "json", stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    telemetry_logging.reset()
+
+
+async def test_every_line_written_while_an_app_is_looked_at_names_the_app_whoever_writes_it(lines):
+    talkers = Talkers()
+    await run_for(make(talkers, "one", "two", resync_s=10_000.0), 10)
+
+    told = {line["msg"]: (line.get("namespace"), line.get("deployment")) for line in lines()}
+    assert {
+        f"{what} {name}": (SHOP, name)
+        for what in ("looking at", "still at", "answer for")
+        for name in ("one", "two")
+    } == told

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from canaryd.controller.gather import Freshness, Gathered
+from canaryd.controller.freshness import Freshness, StaleCache
+from canaryd.controller.gather import Gathered
 from canaryd.controller.inquiries import Inquiries
 from canaryd.controller.perform import Performer, Tools
 from canaryd.controller.snapshots import NameTaken, SnapshotStore, StaleTarget
@@ -29,16 +30,28 @@ from canaryd.core.decision import (
     StopAsking,
     StoreSnapshot,
     SwitchApex,
+    WriteFeedback,
     WriteRoute,
 )
 from canaryd.core.kinds import SERVICE
-from canaryd.core.model import CanarySpec, HookAnswer, HookSpec, HookType
+from canaryd.core.model import CanarySpec, HookAnswer, HookSpec, HookType, Provider
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
-from canaryd.core.snapshot import App, Snapshot
+from canaryd.core.routing import Routing
+from canaryd.core.snapshot import App, RouteState, Snapshot
 from canaryd.core.state import RolloutState
+from canaryd.core.told import Told
 from canaryd.core.views import Identity
-from canaryd.ports.errors import Conflict, Forbidden, ServerError, Unreachable
+from canaryd.ports.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    NotLeading,
+    ServerError,
+    Unreachable,
+)
+from canaryd.ports.router import Routers
 from tests.controller.parts import (
     KEY,
     SHOP,
@@ -64,8 +77,11 @@ class Router:
     fails: list[Exception] = field(default_factory=list)
     written: list[object] = field(default_factory=list)
 
-    async def write(self, app, weight):
-        self.written.append(weight)
+    def orphans(self, key):
+        return RouteState(routing=Routing(20))
+
+    async def write(self, app, routing):
+        self.written.append(routing.weight if isinstance(routing, Routing) else routing)
         if self.fails:
             raise self.fails.pop(0)
 
@@ -93,7 +109,7 @@ class World:
             Tools(
                 api=self.api,
                 cache=self.cache,
-                router=self.router,
+                routers=Routers({Provider.NGINX: self.router}),
                 inquiries=self.inquiries,
                 recorder=self,
                 clock=VirtualClock(),
@@ -111,7 +127,7 @@ class World:
 
     async def perform(self, *actions, **snapshot):
         decision = Decision(reason=Reason.IDLE, actions=actions)
-        await self.performer.perform(Gathered(a_snapshot(**snapshot)), decision)
+        return await self.performer.perform(Gathered(a_snapshot(**snapshot)), decision)
 
 
 def a_snapshot(**more):
@@ -145,7 +161,9 @@ DELETE = Delete(SERVICE, "x", "uid-x")
 
 async def test_actions_are_performed_in_the_order_of_the_decision():
     world = World()
-    await world.perform(ScaleTarget(2), WriteRoute(20), DELETE, ScalePrimary(3), app=an_app())
+    await world.perform(
+        ScaleTarget(2), WriteRoute(Routing(20)), DELETE, ScalePrimary(3), app=an_app()
+    )
     assert [
         ("patch/scale", "Deployment", "app"),
         ("delete", "Service", "x"),
@@ -161,7 +179,9 @@ async def test_what_fails_ends_the_list_except_for_a_retreat(error):
     world = World()
     world.api.errors["delete"] = error
     with pytest.raises(type(error)):
-        await world.perform(DELETE, ScaleTarget(0), WriteRoute(0), ScalePrimary(1), app=an_app())
+        await world.perform(
+            DELETE, ScaleTarget(0), WriteRoute(Routing(0)), ScalePrimary(1), app=an_app()
+        )
     assert [("delete", "Service", "x")] == world.api.asked
     assert [0] == world.router.written
 
@@ -171,7 +191,7 @@ async def test_a_stale_target_ends_the_list_except_for_a_retreat():
     world.api.put(deployment(image="app:other"))
     stored = StoreSnapshot("r", view_of(deployment()).fingerprint, ())
     with pytest.raises(StaleTarget):
-        await world.perform(stored, SaveState(GOING_OUT), WriteRoute(0), app=an_app())
+        await world.perform(stored, SaveState(GOING_OUT), WriteRoute(Routing(0)), app=an_app())
     assert [0] == world.router.written
 
 
@@ -179,14 +199,14 @@ async def test_more_weight_is_never_written_after_a_failure():
     world = World()
     world.api.errors["delete"] = ServerError("500")
     with pytest.raises(ServerError):
-        await world.perform(DELETE, WriteRoute(50), app=an_app())
+        await world.perform(DELETE, WriteRoute(Routing(50)), app=an_app())
     assert [] == world.router.written
 
 
 async def test_a_retreat_that_failed_is_not_tried_twice_in_one_look():
     world = World(router=Router(fails=[ServerError("500")]))
     with pytest.raises(ServerError):
-        await world.perform(WriteRoute(0), ScaleTarget(0), app=an_app())
+        await world.perform(WriteRoute(Routing(0)), ScaleTarget(0), app=an_app())
     assert ([0], []) == (world.router.written, world.api.asked)
 
 
@@ -194,19 +214,19 @@ async def test_when_the_retreat_fails_too_the_look_fails():
     world = World(router=Router(fails=[Unreachable("gone")]))
     world.api.errors["delete"] = ServerError("500")
     with pytest.raises(Unreachable):
-        await world.perform(DELETE, WriteRoute(0), app=an_app())
+        await world.perform(DELETE, WriteRoute(Routing(0)), app=an_app())
 
 
 async def test_without_an_app_weight_0_is_written_to_whatever_is_ours_and_more_is_not_written():
     world = World()
-    await world.perform(WriteRoute(0), WriteRoute(20))
+    await world.perform(WriteRoute(Routing(0)), WriteRoute(Routing(20)))
     assert ["retreat app"] == world.router.written
 
 
 async def test_a_defect_is_no_failure_of_the_server_and_is_not_swallowed():
     world = World(router=Router(fails=[ZeroDivisionError()]))
     with pytest.raises(ZeroDivisionError):
-        await world.perform(WriteRoute(20), app=an_app())
+        await world.perform(WriteRoute(Routing(20)), app=an_app())
 
 
 # --- names of strangers ---------------------------------------------------------------------------
@@ -291,7 +311,8 @@ async def test_a_users_Service_is_patched_with_the_version_it_was_seen_at():
     assert "100" == sent[0]["metadata"]["resourceVersion"]
     assert {"selector": {"app": "app-primary"}} == sent[0]["spec"]
     assert '{"app":"app"}' == sent[0]["metadata"]["annotations"][names.ORIGINAL_SELECTOR]
-    assert {"metadata": {"annotations": {names.MANAGED: None}}} == sent[1]
+    gone = {names.MANAGED: None, names.AUTHOR: None}
+    assert {"metadata": {"annotations": gone}} == sent[1]
 
 
 # --- people and the world -------------------------------------------------------------------------
@@ -324,3 +345,66 @@ async def test_hooks_are_told_also_while_something_hides_the_app():
 async def test_questions_need_the_app_and_without_it_the_look_is_repeated():
     with pytest.raises(Conflict, match="its surroundings changed"):
         await World().perform(Ask((Question("r/1/hook/tell", HOOK),)))
+
+
+# --- what is said on the target -------------------------------------------------------------------
+
+TELL = WriteFeedback((Told("Reconciling", "Progressing", "m"),))
+
+
+async def test_what_is_said_goes_to_the_status_under_a_manager_of_its_own():
+    applied = []
+
+    class Api(CountingApi):
+        async def apply(self, manifest, **how):
+            applied.append((manifest, how))
+            return manifest | {"metadata": {"resourceVersion": "700"}}
+
+    world = World(api=Api())
+    assert await world.perform(TELL) is None
+
+    [(manifest, how)] = applied
+    assert {"field_manager": names.STATUS_MANAGER, "subresource": "status"} == how
+    assert {"namespace": SHOP, "name": "app"} == manifest["metadata"]
+    assert ["Reconciling"] == [c["type"] for c in manifest["status"]["conditions"]]
+    with pytest.raises(StaleCache, match="700"):
+        world.freshness.check(KEY, "699")
+
+
+@pytest.mark.parametrize(
+    ("error", "wait_s"), [(Forbidden("no"), 600), (Invalid("no"), 600), (ServerError("no"), 60)]
+)
+async def test_what_cannot_be_said_stops_nothing_and_is_tried_again_later(error, wait_s, caplog):
+    world = World(api=CountingApi(errors={"apply": error}))
+    again_s = await world.perform(TELL, ScaleTarget(1))
+    assert wait_s == again_s
+    assert [("apply", "Deployment", "app"), ("patch/scale", "Deployment", "app")] == world.api.asked
+    [line] = [r.getMessage() for r in caplog.records]
+    assert "Deployment shop/app: its status could not be written" in line
+    assert "canaryd.io/feedback: none" in line
+
+    await world.perform(TELL)
+    assert 2 == len(world.api.asked)  # not before its time
+    await asyncio.sleep(wait_s)
+    world.api.errors.clear()
+    assert await world.perform(TELL) is None
+    assert ("apply", "Deployment", "app") == world.api.asked[-1]
+
+
+async def test_what_goes_on_failing_is_tried_ever_more_rarely():
+    world = World(api=CountingApi(errors={"apply": ServerError("no")}))
+    waits = []
+    for _ in range(6):
+        waits.append(await world.perform(TELL))
+        await asyncio.sleep(waits[-1])
+    assert [60, 120, 240, 480, 600, 600] == waits
+    assert await world.perform() is None  # it need not be told any more
+
+
+async def test_nothing_is_said_of_a_target_that_is_gone_nor_by_who_does_not_lead():
+    world = World(api=CountingApi(errors={"apply": NotFound("gone")}))
+    assert await world.perform(TELL) is None
+    world = World(api=CountingApi(errors={"apply": NotLeading("lost")}))
+    with pytest.raises(NotLeading):
+        await world.perform(TELL, ScaleTarget(1))
+    assert [("apply", "Deployment", "app")] == world.api.asked

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from canaryd.controller import reconcile as module
-from canaryd.controller.gather import RECHECK_S, Gathered, StaleCache
+from canaryd.controller.freshness import StaleCache
+from canaryd.controller.gather import RECHECK_S, Gathered
 from canaryd.controller.reconcile import Reconciler
 from canaryd.controller.snapshots import NameTaken, StaleTarget
 from canaryd.controller.trouble import (
@@ -14,8 +15,10 @@ from canaryd.controller.trouble import (
     RETREAT_WAIT_S,
     STALE_WAIT_S,
 )
+from canaryd.controller.turns import Turns
 from canaryd.core.decision import Decision, WriteRoute
 from canaryd.core.reasons import Reason
+from canaryd.core.routing import Routing
 from canaryd.core.snapshot import Obstacle, RouteState
 from canaryd.ports.errors import (
     Conflict,
@@ -42,6 +45,8 @@ class World:
     snapshot: object = field(default_factory=a_snapshot)
     gathering: Exception | None = None
     performing: Exception | None = None
+    untold_s: float | None = None
+    turns: Turns = field(default_factory=Turns)
     performed: int = 0
     obstructed: list[Obstacle] = field(default_factory=list)
     looks: list[tuple[object, Decision]] = field(default_factory=list)
@@ -58,6 +63,7 @@ class World:
         self.performed += 1
         if self.performing is not None:
             raise self.performing
+        return self.untold_s
 
     def looked(self, snap, key, decision, seconds):
         self.looks.append((snap, decision))
@@ -116,7 +122,7 @@ async def test_what_passes_by_itself_is_no_obstacle(world, error):
     assert [] == world.obstructed
 
 
-RETREAT = Decision(reason=Reason.ROLLED_BACK, actions=(WriteRoute(0),))
+RETREAT = Decision(reason=Reason.ROLLED_BACK, actions=(WriteRoute(Routing(0)),))
 
 
 @pytest.mark.parametrize(
@@ -124,20 +130,20 @@ RETREAT = Decision(reason=Reason.ROLLED_BACK, actions=(WriteRoute(0),))
 )
 async def test_a_retreat_that_failed_while_users_are_on_the_canary_is_tried_soon(world, error):
     world.decision, world.performing = RETREAT, error
-    world.snapshot = a_snapshot(route=RouteState(weight=20))
+    world.snapshot = a_snapshot(route=RouteState(routing=Routing(20)))
     assert RETREAT_WAIT_S == (await world.look())[0]
     assert [] == world.obstructed
 
 
 async def test_with_nobody_on_the_canary_it_is_a_write_like_any_other(world):
     world.decision, world.performing = RETREAT, ServerError("500")
-    world.snapshot = a_snapshot(route=RouteState(weight=0))
+    world.snapshot = a_snapshot(route=RouteState(routing=Routing(0)))
     assert ERROR_BACKOFF_S == (await world.look())[0]
 
 
 async def test_a_server_that_says_when_is_asked_then_also_for_a_retreat(world):
     world.decision, world.performing = RETREAT, TooManyRequests("429", retry_after_s=9)
-    world.snapshot = a_snapshot(route=RouteState(weight=20))
+    world.snapshot = a_snapshot(route=RouteState(routing=Routing(20)))
     assert 9 == (await world.look())[0]
 
 
@@ -161,7 +167,18 @@ async def test_an_obstacle_that_no_watch_tells_the_end_of_is_looked_at_again(wor
 
 async def test_a_dry_run_decides_tells_and_does_nothing(world):
     world.decision = Decision(
-        reason=Reason.NEW_REVISION, actions=(WriteRoute(20),), requeue_after=0.0
+        reason=Reason.NEW_REVISION, actions=(WriteRoute(Routing(20)),), requeue_after=0.0
     )
     assert (None, Reason.NEW_REVISION, "") == await world.look(dry_run=True)
     assert 0 == world.performed
+
+
+@pytest.mark.parametrize(
+    ("after", "untold_s", "wanted"), [(None, None, None), (None, 10.0, 10.0), (0.0, 10.0, 0.0)]
+)
+async def test_what_could_not_be_told_is_looked_at_again_unless_something_comes_sooner(
+    world, after, untold_s, wanted
+):
+    world.decision = Decision(reason=Reason.IDLE, requeue_after=after)
+    world.untold_s = untold_s
+    assert wanted == (await world.look())[0]

@@ -14,8 +14,8 @@ from canaryd.core.annotations import (
     resolve_deployment,
     template_problems,
 )
+from canaryd.core.draft import Resolved
 from canaryd.core.model import CanarySpec
-from canaryd.core.plan import Resolved
 from canaryd.core.problems import BUILT_IN, CONTROLLER, DEPLOYMENT, NAMESPACE, ProblemReason
 from tests.core.plans import CUSTOM, EVERYTHING, case, only_problem, told, written
 
@@ -210,6 +210,12 @@ def test_as_much_text_as_allowed_is_not_refused():
 def test_a_lone_surrogate_is_counted_not_raised_at():
     own, problems = own_annotations({"canaryd.io/retry": "\ud800"})
     assert (own, problems) == ({"retry": "\ud800"}, ())
+
+
+def test_a_key_of_a_config_on_a_deployment_is_sent_there():
+    problem = only_problem(resolve([(DEPLOYMENT, {"copy": "false"})]))
+    message = "canaryd.io/copy: does nothing here; it belongs on a ConfigMap or Secret"
+    assert (ProblemReason.MISPLACED, message) == (problem.reason, problem.message)
 
 
 def test_defaults_of_a_namespace_are_picked_and_plain_keys_there_are_misplaced():

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from canaryd.core.decision import Emit, SaveState, WriteRoute
+from canaryd.core.decision import Emit, SaveState, WriteFeedback, WriteRoute
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from tests.core.world import PLAN, World, enrolled, revision
 
 
 def weights(world: World) -> list[int]:
-    return [a.weight for _, d in world.log for a in d.actions if isinstance(a, WriteRoute)]
+    return [a.routing.weight for _, d in world.log for a in d.actions if isinstance(a, WriteRoute)]
 
 
 def test_enrolment_ends_with_the_primary_serving_and_the_target_at_zero():
@@ -165,6 +165,43 @@ def test_X6_an_outage_of_the_metric_source_holds_and_spends_no_failure():
     world.source_down = False
     world.settle(120)
     assert world.state.phase is Phase.SUCCEEDED
+
+
+LOADED = PLAN | {"load-test.l": "GET / rate=10 for=5s"}
+
+
+def test_X7_an_idle_app_with_a_load_test_is_promoted_on_the_evidence_of_that():
+    world = enrolled(plan=LOADED, no_traffic=True)
+    world.deploy("B")
+
+    world.settle(120)
+
+    assert world.state.phase is Phase.SUCCEEDED
+    assert world.state.promoted == revision("B")
+    assert world.violations == []
+    [metric, _] = world.state.verdicts
+    assert "100 of them by load tests" in metric.message
+
+
+def test_X7_an_idle_app_whose_load_test_is_bad_is_rolled_back():
+    world = enrolled(plan=LOADED, no_traffic=True, bad={"B"})
+    world.deploy("B")
+
+    world.settle(120)
+
+    assert world.state.phase is Phase.FAILED
+    assert world.state.promoted == revision("A")
+
+
+def test_X7_a_load_test_does_not_answer_for_a_source_that_is_down():
+    world = enrolled(plan=LOADED)
+    world.deploy("B")
+    world.source_down = True
+
+    world.settle(120)
+
+    assert world.weight == 20
+    assert world.state.run.failures == 0
 
 
 def test_no_verdict_for_longer_than_the_deadline_rolls_back():
@@ -402,7 +439,7 @@ def test_an_unknown_revision_starts_and_promotes_nothing():
     decision = decide(replace(snap, revision=unknown), world.now)
 
     assert decision.reason is Reason.CONFIG_UNREADABLE
-    assert [type(a) for a in decision.actions] == [SaveState, Emit]
+    assert [type(a) for a in decision.actions] == [SaveState, WriteFeedback, Emit]
 
 
 # --- found by tests/properties/test_decide_machine.py and test_crash_replay.py ---
@@ -584,7 +621,7 @@ def test_an_app_enrolled_again_after_its_snapshots_were_deleted_starts_from_the_
     world.settle(1)
     world.enabled = False
     world.look()
-    world.refuse_at = 1  # everything is deleted but the record
+    world.refuse_at = 2  # everything is taken back but the record
     world.look()
     assert world.snapshots == {}
     assert world.state is not None
@@ -726,3 +763,74 @@ def test_a_promotion_leaves_the_target_its_pods_while_the_service_leads_to_them(
 
     assert world.target.replicas == 0
     assert world.violations == []
+
+
+# --- zero replicas -----------------------------------------------------------------------------------------------------
+
+
+def stopped() -> World:
+    world = World()
+    world.scale_target(0)
+    world.settle(60)
+    return world
+
+
+def test_an_app_that_its_owner_stopped_is_not_started_and_says_so():
+    world = stopped()
+    assert Reason.TARGET_STOPPED == world.state.reason
+    assert ["TargetStopped"] == world.emitted
+    assert (0, None, {}) == (world.target.replicas, world.primary, world.services)
+    assert {"app": "app"} == world.apex_selector
+    conditions = {c["type"]: c["status"] for c in world.status["conditions"]}
+    assert "False" == conditions["Ready"]
+    assert not {"Reconciling", "Stalled"} & conditions.keys()
+    assert () == world.told
+
+
+def test_an_app_that_was_stopped_is_enrolled_once_it_has_pods():
+    world = stopped()
+    world.scale_target(3)
+    world.settle(60)
+    assert Phase.INITIALIZED is world.state.phase
+    assert (0, 3) == (world.target.replicas, world.primary.replicas)
+    assert [] == world.violations
+
+
+def test_an_app_that_is_stopped_while_it_is_enrolled_is_let_go_before_anybody_was_moved():
+    world = World(primary_broken={"A"})
+    world.settle(20)
+    assert world.primary is not None
+    world.scale_target(0)
+    world.settle(20)
+    assert Reason.TARGET_STOPPED == world.state.reason
+    assert (None, {}, {}) == (world.primary, world.services, world.snapshots)
+    assert {"app": "app"} == world.apex_selector
+    world.primary_broken = set()
+    world.scale_target(2)
+    world.settle(60)
+    assert Phase.INITIALIZED is world.state.phase
+
+
+def test_a_stopped_app_can_leave_without_being_started():
+    world = stopped()
+    world.enabled = False
+    world.settle(30)
+    assert None is world.machine
+    assert (0, None) == (world.target.replicas, world.primary)
+
+
+def test_a_target_that_canaryd_took_to_zero_is_no_stopped_app_when_the_record_is_lost():
+    world = enrolled()
+    world.machine, world.primary = None, None
+    world.settle(60)
+    assert Phase.INITIALIZED is world.state.phase
+    assert 1 == world.primary.replicas
+    assert {"app": "app-primary"} == world.apex_selector
+
+
+def test_a_primary_that_serves_is_kept_although_the_target_lost_its_mark():
+    world = enrolled()
+    world.machine, world.marked = None, False
+    world.settle(60)
+    assert Phase.INITIALIZED is world.state.phase
+    assert "A" == world.primary.template

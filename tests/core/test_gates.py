@@ -4,22 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canaryd.core.gates import judge, judge_load_test, share_requests
+from canaryd.core.gates import judge, share_requests
 from canaryd.core.model import (
     Absent,
-    Builtin,
     Comparator,
     Condition,
     Counts,
     Histogram,
-    LoadTestAnswer,
-    LoadTestSpec,
     MetricAnswer,
     MetricCheck,
     Missing,
     NoData,
 )
-from canaryd.core.units import parse_condition
 from canaryd.core.verdicts import (
     CheckResult,
     FailureBudget,
@@ -28,33 +24,7 @@ from canaryd.core.verdicts import (
     Verdict,
     judge_all,
 )
-
-TRAEFIK_EDGES = (0.1, 0.3, 1.2, 5.0, inf)
-
-
-def a_check(name="success-rate", condition=">= 99", **changes):
-    builtin = Builtin(name) if name in list(Builtin) else None
-    query = "" if builtin else "vector(1)"
-    return MetricCheck(
-        name=name, condition=parse_condition(condition), builtin=builtin, query=query, **changes
-    )
-
-
-def counted(total, errors, window_s=60.0):
-    return MetricAnswer(check="x", counts=Counts(total, errors, window_s), requests=total)
-
-
-def timed(*counts, edges=TRAEFIK_EDGES, window_s=60.0):
-    buckets = tuple(zip(edges, counts, strict=True))
-    return MetricAnswer(check="x", histogram=Histogram(buckets, window_s), requests=counts[-1])
-
-
-def valued(value, requests=None):
-    return MetricAnswer(check="x", value=value, requests=requests)
-
-
-def missing(why, detail=""):
-    return MetricAnswer(check="x", absent=Absent(why, detail))
+from tests.core.answers import CHECKS, TRAEFIK_EDGES, a_check, counted, missing, timed, valued
 
 
 def verdict_of(check, answer, **more):
@@ -392,13 +362,6 @@ def test_an_unusable_answer_is_inconclusive(check, answer, reason):
 
 ODD = st.sampled_from([nan, inf, -inf, -1.0, -0.5])
 NUMBER = st.floats() | ODD | st.none()
-CONDITIONS = st.sampled_from([">= 0", "<= 1000000", "> 0", "< 1000000", "0..1000000"])
-CHECKS = st.builds(
-    a_check,
-    st.sampled_from([*Builtin, "custom"]),
-    CONDITIONS,
-    no_data=st.sampled_from(NoData),
-)
 
 
 @given(CHECKS, st.sampled_from(Missing), NUMBER, st.integers(0, 5))
@@ -465,7 +428,8 @@ def test_more_errors_never_turn_a_failure_into_a_pass(total, data, kind, limit):
             (
                 "latency-p99 has 40 of the 200 requests that min-requests asks for in 60 s; "
                 "at this rate they take 5m, longer than the window of 1m: "
-                "raise metric.latency-p99.interval or the load"
+                "add canaryd.io/load-test.<name>, lower min-requests, "
+                "or raise metric.latency-p99.interval"
             ),
         ),
         (
@@ -576,66 +540,6 @@ def test_a_shared_breach_names_both_numbers():
     ) == held.message
     failed = judge(a_check(), counted(100, 50), primary_answer=counted(900, 45))
     assert failed.message.endswith("with 95, but the canary is clearly worse")
-
-
-# --- load tests -------------------------------------------------------------------------------------------------------
-
-
-def a_load_test(max_errors=1.0):
-    return LoadTestSpec(
-        name="get", method="GET", path="/", rate=20, duration_s=60, max_errors=max_errors
-    )
-
-
-@pytest.mark.parametrize(
-    ("answer", "verdict", "reason", "message"),
-    [
-        (
-            LoadTestAnswer(test="get", sent=1200, failed=12),
-            Verdict.PASS,
-            "Passed",
-            "load-test.get passed: 1% of 1,200 requests failed",
-        ),
-        (
-            LoadTestAnswer(test="get", sent=1200, failed=13),
-            Verdict.FAIL,
-            "LoadTestFailed",
-            "load-test.get failed: 1.083% of 1,200 requests failed, more than 1%",
-        ),
-        (
-            LoadTestAnswer(test="get", sent=0),
-            Verdict.INCONCLUSIVE,
-            "NoTraffic",
-            "load-test.get is void: no request was sent",
-        ),
-        (
-            LoadTestAnswer(test="get", sent=5, failed=6),
-            Verdict.INCONCLUSIVE,
-            "NotANumber",
-            "load-test.get is void: 6 failures of 5 requests",
-        ),
-        (
-            LoadTestAnswer(
-                test="get",
-                sent=1200,
-                absent=Absent(Missing.SOURCE_UNAVAILABLE, "kept 3 of 20 requests/s"),
-            ),
-            Verdict.INCONCLUSIVE,
-            "SourceUnavailable",
-            "load-test.get is void: the source does not answer (kept 3 of 20 requests/s)",
-        ),
-    ],
-    ids=[
-        "exactly as many failures as allowed",
-        "one failure too many",
-        "nothing sent",
-        "impossible counts",
-        "a generator that could not keep its rate proves nothing",
-    ],
-)
-def test_a_load_test_is_judged_by_its_failures(answer, verdict, reason, message):
-    result = judge_load_test(a_load_test(), answer)
-    assert (verdict, reason, message) == (result.verdict, result.reason, result.message)
 
 
 # --- all together -----------------------------------------------------------------------------------------------------

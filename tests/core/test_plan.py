@@ -5,21 +5,37 @@ import dataclasses
 import pytest
 
 from canaryd.core.annotations import resolve, template_problems
+from canaryd.core.draft import Resolved
 from canaryd.core.model import (
     Builtin,
     CanarySpec,
     Comparator,
     Condition,
+    Feedback,
     HookSpec,
     HookType,
     IdlePolicy,
     LoadTestSpec,
     MetricCheck,
+    Mode,
     NoData,
+    OnFailure,
+    Provider,
 )
-from canaryd.core.plan import Resolved
 from canaryd.core.problems import BUILT_IN, DEPLOYMENT, ProblemReason
-from tests.core.plans import CUSTOM, EVERYTHING, case, only_problem, told, written
+from canaryd.core.program import GateAt, GateSpec, Scale, Step, Strategy, Verb
+from canaryd.core.routing import Match, MatchKind
+from canaryd.core.windows import Span, Window
+from tests.core.plans import (
+    BESIDE,
+    CUSTOM,
+    EVERYTHING,
+    STEPPED,
+    case,
+    only_problem,
+    told,
+    written,
+)
 
 # --- a whole plan ---
 
@@ -64,7 +80,7 @@ def test_the_four_lines_of_the_first_day_make_a_plan():
     )
 
 
-def test_every_key_finds_its_place_in_the_plan():
+def test_every_key_of_a_canary_by_weights_finds_its_place_in_the_plan():
     expected = CanarySpec(
         service="checkout",
         port="http",
@@ -72,7 +88,23 @@ def test_every_key_finds_its_place_in_the_plan():
         ingress_class="nginx-public",
         selector_label="app.kubernetes.io/name",
         interval_s=30.0,
+        mode=Mode.OBSERVE,
+        matches=(
+            Match(MatchKind.HEADER, "x-canary", value="insider"),
+            Match(MatchKind.COOKIE, "canary"),
+        ),
         weights=(1, 5, 20, 50),
+        promotion_step_weight=50,
+        gates=(
+            GateSpec(name="qa", at=GateAt.WEIGHT, weight=20),
+            GateSpec(name="release", at=GateAt.PROMOTION, approvals=2, deadline_s=5400.0),
+        ),
+        schedule=(
+            Window(frozenset({0, 1, 2, 3}), 9 * 60, 16 * 60 + 30, "Europe/Berlin"),
+            Window(frozenset({4}), 22 * 60, 2 * 60, "UTC"),
+        ),
+        freeze=(Span(1_797_724_800.0, 1_799_017_200.0),),
+        watch_s=900.0,
         warmup_s=120.0,
         progress_deadline_s=300.0,
         max_duration_s=10800.0,
@@ -129,15 +161,53 @@ def test_every_key_finds_its_place_in_the_plan():
         config_tracking=False,
         config_exclude=("configmap/feature-flags", "secret/shared-ca"),
         autoscaler="checkout",
+        on_failure=OnFailure.HOLD,
         keep_failed_s=1800.0,
         history_limit=20,
         suspend=True,
-        skip_analysis=True,
+        feedback=Feedback.NONE,
+        skip_revision="8ab12",
         retry="2026-02-01a",
     )
     resolution = written(EVERYTHING)
     assert resolution.problems == ()
     assert expected == resolution.spec
+
+
+def test_every_key_of_a_canary_by_steps_finds_its_place_in_the_plan():
+    expected = CanarySpec(
+        provider=Provider.GATEWAY,
+        routes=("checkout", "checkout-internal"),
+        matches=(Match(MatchKind.HEADER, "x-canary", pattern="^(insider|tester)$"),),
+        weights=(),
+        steps=(
+            Step(verb=Verb.SCALE, number=2),
+            Step(verb=Verb.MATCH),
+            Step(verb=Verb.ANALYZE, duration_s=900.0),
+            Step(verb=Verb.UNMATCH),
+            Step(verb=Verb.WEIGHT, number=10),
+            Step(verb=Verb.PAUSE),
+            Step(verb=Verb.WEIGHT, number=40),
+            Step(verb=Verb.GATE, name="qa"),
+            Step(verb=Verb.WEIGHT, number=100),
+        ),
+        gates=(GateSpec(name="qa", at=GateAt.STEP, approvals=2, deadline_s=28_800.0),),
+        canary_replicas=Scale(20, is_percent=True),
+    )
+    assert ((), expected) == (written(STEPPED).problems, written(STEPPED).spec)
+
+
+def test_every_key_of_blue_green_finds_its_place_in_the_plan():
+    expected = CanarySpec(
+        strategy=Strategy.BLUE_GREEN,
+        provider=Provider.GATEWAY,
+        weights=(),
+        iterations=6,
+        mirror=100,
+        canary_replicas=Scale(3),
+        gates=(GateSpec(name="release", at=GateAt.PROMOTION),),
+    )
+    assert ((), expected) == (written(BESIDE).problems, written(BESIDE).spec)
 
 
 def test_every_key_of_the_plan_shows_with_its_origin():
@@ -296,10 +366,10 @@ def test_hooks_are_called_by_order_then_by_name():
             '"sleep" is not one of scale-to-zero, keep; write for example "scale-to-zero"',
         ),
         case(
-            "single choice",
+            "unknown strategy",
             "strategy",
             "rolling",
-            '"rolling" is not canary; write for example "canary"',
+            '"rolling" is not one of canary, ab, blue-green, direct; write for example "canary"',
         ),
         case(
             "falling weights",
@@ -538,13 +608,13 @@ def test_a_bad_value_is_explained_with_its_key_its_rule_and_an_example(key, valu
             "no time to finish",
             {"max-duration": "3m", "interval": "1m"},
             ProblemReason.CONFLICTING,
-            "canaryd.io/max-duration: leaves no time for the plan: 5 steps and the warm-up take at least 4m, and max-duration is 3m",
+            "canaryd.io/max-duration: leaves no time for the plan: 5 stages and the warm-up take at least 5m, and max-duration is 3m",
         ),
         case(
             "interval too long to finish",
             {"interval": "24h"},
             ProblemReason.CONFLICTING,
-            "canaryd.io/interval: leaves no time for the plan: 5 steps and the warm-up take at least 96h, and max-duration is 24h",
+            "canaryd.io/interval: leaves no time for the plan: 5 stages and the warm-up take at least 120h, and max-duration is 24h",
         ),
         case(
             "own metric without query",
@@ -605,40 +675,10 @@ def test_keys_that_do_not_fit_are_explained(keys, reason, message):
     ("key", "value", "message"),
     [
         case(
-            "ab",
-            "strategy",
-            "ab",
-            '"ab" is not supported by this version, and nothing comes close enough to stand in for it; write for example "canary"',
-        ),
-        case(
-            "blue green",
-            "strategy",
-            "blue-green",
-            '"blue-green" is not supported by this version, and nothing comes close enough to stand in for it; write for example "canary"',
-        ),
-        case(
-            "smi",
-            "provider",
-            "smi",
-            '"smi" is not supported by this version, and nothing comes close enough to stand in for it; write for example "nginx"',
-        ),
-        case(
-            "gateway",
-            "provider",
-            "gateway",
-            '"gateway" is not supported by this version, and nothing comes close enough to stand in for it; write for example "nginx"',
-        ),
-        case(
-            "hold on failure",
-            "on-failure",
-            "hold",
-            '"hold" is not supported by this version, and nothing comes close enough to stand in for it; write for example "rollback"',
-        ),
-        case(
-            "one revision skipped does not become all skipped",
-            "skip-analysis",
-            "8ab12",
-            '"8ab12" is not supported by this version, and nothing comes close enough to stand in for it; write for example "false"',
+            "a job among steps",
+            "steps",
+            "weight 5; job accept; weight 50",
+            '"weight 5; job accept; weight 50" has the step "job accept", which is not supported by this version: call a test runner with a hook; write for example "weight 5; pause 2m; weight 25; analyze 10m"',
         ),
         case(
             "comparison with the primary",
@@ -653,28 +693,16 @@ def test_keys_that_do_not_fit_are_explained(keys, reason, message):
             'is not built in yet in this version and needs a query; write for example canaryd.io/metric.cpu.query: "sum(rate(...))"',
         ),
         case(
-            "match",
-            "match",
-            "cookie canary",
-            "is not supported by this version: it belongs to a strategy that this version does not have",
+            "job",
+            "job.accept",
+            "pre-rollout acceptance-tests",
+            "is not supported by this version: call a test runner with a hook",
         ),
         case(
-            "mirror",
-            "mirror",
-            "100",
-            "is not supported by this version: it belongs to a strategy that this version does not have",
-        ),
-        case(
-            "steps",
-            "steps",
-            "weight 5; pause",
-            "is not supported by this version: use weights and interval",
-        ),
-        case(
-            "named gate",
-            "gate.qa",
-            "promotion",
-            "is not supported by this version: use a confirm-promotion hook",
+            "profile",
+            "profile",
+            "platform:web",
+            "is not supported by this version: write the keys on the Deployment or as defaults on the namespace",
         ),
         case(
             "signed hook",
@@ -705,8 +733,11 @@ def test_all_problems_are_told_at_once():
             "enabled": "1",
             "interval": "x",
             "warmup": "y",
-            "provider": "smi",
+            "provider": "istio",
             "steps": "weight 5",
+            "gate.x": "tomorrow",
+            "match": "cookie a",
+            "profile": "web",
             "intervall": "1m",
             "metric.a": "<= 1",
             "metric.b.query": "up",
@@ -719,8 +750,10 @@ def test_all_problems_are_told_at_once():
         (ProblemReason.INVALID_VALUE, "enabled"),
         (ProblemReason.INVALID_VALUE, "interval"),
         (ProblemReason.INVALID_VALUE, "warmup"),
-        (ProblemReason.NOT_SUPPORTED, "provider"),
-        (ProblemReason.NOT_SUPPORTED, "steps"),
+        (ProblemReason.INVALID_VALUE, "provider"),
+        (ProblemReason.INVALID_VALUE, "gate.x"),
+        (ProblemReason.CONFLICTING, "match"),
+        (ProblemReason.NOT_SUPPORTED, "profile"),
         (ProblemReason.UNKNOWN_KEY, "intervall"),
         (ProblemReason.MISSING_VALUE, "metric.a"),
         (ProblemReason.MISSING_VALUE, "metric.b.query"),
@@ -744,7 +777,12 @@ def test_earlier_problems_keep_a_good_plan_from_coming_out():
 
 @pytest.mark.parametrize(
     ("family", "limit", "value"),
-    [("metric", 30, "<= 1"), ("hook", 30, "rollout svc://a/"), ("load-test", 10, "GET /")],
+    [
+        ("metric", 30, "<= 1"),
+        ("hook", 30, "rollout svc://a/"),
+        ("load-test", 10, "GET /"),
+        ("gate", 10, "promotion"),
+    ],
 )
 def test_there_may_be_only_so_many_of_a_kind(family, limit, value):
     keys = {f"{family}.n{number:02}": value for number in range(limit + 1)}

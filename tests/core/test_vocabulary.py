@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 
 from canaryd.core import rule as types
+from canaryd.core.coherence import OFF, PROVIDERS, STRATEGIES
+from canaryd.core.courses import GATE_OPTIONS, GATE_PLACES, STATEMENTS
 from canaryd.core.lookup import FAMILIES, Known, Planned, look_up, suggest
+from canaryd.core.matching import CONDITIONS
 from canaryd.core.model import CanarySpec
 from canaryd.core.phrases import LOAD_OPTIONS
-from canaryd.core.vocabulary import BY_KEY, PLANNED, RULES
-from tests.core.plans import CUSTOM, EVERYTHING, written
+from canaryd.core.program import GateAt, Verb
+from canaryd.core.vocabulary import BY_KEY, CONFIG_KEYS, PLANNED, RULES
+from tests.core.plans import CUSTOM, SAMPLES, written
 
-each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.key)
+EVERY = (*RULES, *CONFIG_KEYS.values())
+each_rule = pytest.mark.parametrize("rule", EVERY, ids=lambda rule: rule.key)
 
 
 def generator():
@@ -56,26 +61,34 @@ def test_keys_that_a_key_needs_or_excludes_exist(rule):
 @each_rule
 def test_a_choice_has_words_and_other_types_have_none(rule):
     assert (rule.type is types.CHOICE) == bool(rule.choices)
-    assert not set(rule.choices) & set(rule.planned)
 
 
 def test_keys_are_written_once():
-    assert len(RULES) == len(BY_KEY)
-    assert not set(BY_KEY) & set(PLANNED)
+    assert len(EVERY) == len({*BY_KEY, *CONFIG_KEYS, *PLANNED}) - len(PLANNED)
 
 
-def test_the_sample_of_everything_has_every_key():
-    generic = {re.sub(r"^(metric|hook|load-test)\.[^.]+", r"\1.<name>", key) for key in EVERYTHING}
+def test_the_samples_have_every_key():
+    families = "|".join(FAMILIES)
+    generic = {
+        re.sub(rf"^({families})\.[^.]+", r"\1.<name>", key) for sample in SAMPLES for key in sample
+    }
     assert set(BY_KEY) - {"step-weight", "max-weight"} == generic
 
 
+@pytest.mark.parametrize("table", [STRATEGIES, PROVIDERS])
+def test_what_goes_with_what_is_said_of_keys_that_exist(table):
+    assert set() == set(table) - set(BY_KEY)
+
+
+def test_what_asks_for_nothing_is_the_default_of_its_key():
+    assert OFF == {key: BY_KEY[key].default for key in OFF}
+
+
 def test_the_defaults_of_the_table_are_those_of_the_model():
-    assert (
-        CanarySpec()
-        == written(
-            {rule.key: rule.default for rule in RULES if rule.default and "." not in rule.key}
-        ).spec
-    )
+    defaults = {rule.key: rule.default for rule in RULES if rule.default and "." not in rule.key}
+    iterations = defaults.pop("iterations")
+    assert CanarySpec() == written(defaults).spec
+    assert CanarySpec().iterations == BY_KEY["iterations"].parse(iterations)
 
 
 def test_the_defaults_of_details_are_those_of_the_model():
@@ -116,7 +129,7 @@ def test_an_expression_keeps_to_what_other_engines_know(kind):
     assert kind.pattern.isascii()
 
 
-@pytest.mark.parametrize("option", LOAD_OPTIONS, ids=lambda option: option.name)
+@pytest.mark.parametrize("option", [*LOAD_OPTIONS, *GATE_OPTIONS], ids=lambda option: option.name)
 def test_the_limits_of_an_option_enclose_its_default(option):
     low, high = option.parse(option.at_least), option.parse(option.at_most)
     assert low <= option.parse(option.default or option.at_most) <= high
@@ -153,6 +166,14 @@ def test_what_was_meant_is_suggested_when_it_is_close(key, meant):
     assert meant == suggest(key)
 
 
+def test_every_statement_place_and_condition_is_explained():
+    assert set(Verb) == set(STATEMENTS)
+    assert set(GateAt) == set(GATE_PLACES)
+    assert all(form.startswith(verb) for verb, (form, _) in STATEMENTS.items())
+    assert all(form.startswith(place) for place, (form, _) in GATE_PLACES.items())
+    assert {"header", "cookie"} == {form.split()[0] for form in CONDITIONS}
+
+
 def test_families_are_those_of_the_table():
     assert {key.split(".")[0] for key in BY_KEY if "." in key} == set(FAMILIES)
 
@@ -164,11 +185,21 @@ def test_the_reference_page_is_current():
     )
 
 
-def test_the_reference_page_has_one_anchor_per_key_and_type_and_no_dead_link():
+CHAPTERS = {
+    "conditions-on-requests",
+    "gates-and-their-options",
+    "keys-that-go-together",
+    "steps-of-a-canary",
+}
+
+
+def test_the_reference_page_has_one_anchor_per_key_type_and_chapter_and_no_dead_link():
     page = generator().render()
     anchors = re.findall(r'<a id="([^"]+)">', page)
-    assert len(set(anchors)) == len(anchors) == len(RULES) + len(types.TYPES)
-    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= set(anchors)
+    assert len(set(anchors)) == len(anchors)
+    rules = len(RULES) + len(CONFIG_KEYS)
+    assert len(anchors) == rules + len(types.TYPES) + len(CHAPTERS)
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) | CHAPTERS <= set(anchors)
 
 
 def test_the_check_of_the_page_fails_when_the_page_differs(tmp_path, capsys):

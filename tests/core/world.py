@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from canaryd.core import names
 from canaryd.core.annotations import Resolution, plan_values, resolve
+from canaryd.core.commands import Command, CommandVerb, read_commands
 from canaryd.core.decide import decide
 from canaryd.core.decision import (
     Action,
@@ -25,6 +26,7 @@ from canaryd.core.decision import (
     Decision,
     Delete,
     DeleteOwned,
+    Dismiss,
     Emit,
     Forget,
     MarkTarget,
@@ -38,9 +40,11 @@ from canaryd.core.decision import (
     StopAsking,
     StoreSnapshot,
     SwitchApex,
+    WriteFeedback,
     WriteRoute,
 )
 from canaryd.core.discovery import Surroundings, discover
+from canaryd.core.memory import load
 from canaryd.core.model import (
     Absent,
     Answer,
@@ -53,12 +57,16 @@ from canaryd.core.model import (
     MetricAnswer,
     MetricCheck,
     Missing,
+    Side,
 )
 from canaryd.core.reasons import Reason
-from canaryd.core.rollout.facts import routes_as_decided
+from canaryd.core.rollout.commands import subject_of
+from canaryd.core.rollout.facts import hidden_by, routes_as_decided
+from canaryd.core.routing import Routing
 from canaryd.core.snapshot import App, Obstacle, RouteState, Snapshot, WantedRevision
-from canaryd.core.state import RolloutState, RunState, dump, load
+from canaryd.core.state import RolloutState, RunState
 from canaryd.core.status import StatusInput, render
+from canaryd.core.told import Told
 from canaryd.core.views import (
     DeploymentView,
     Identity,
@@ -81,6 +89,7 @@ PLAN = {
 }
 PROPAGATION_S = 2.0
 BACKOFF_S = 1.0
+RECHECK_S = 30.0
 LOOKS_AT_ONE_INSTANT = 100
 Content = tuple[str, str]
 """(template, config): what a pod was started with."""
@@ -92,6 +101,10 @@ class Crash(Exception):
 
 class Refused(Exception):
     """The API server refused a request."""
+
+
+class RecordGone(Refused):
+    """There is no snapshot of a revision: it does not come back, so the next look tells it."""
 
 
 @dataclass
@@ -176,14 +189,28 @@ class World:
     """Services that are not ours, the apex aside, by name."""
     satellites: dict[str, ObjectView] = field(default_factory=dict)
     ingress: bool = True
-    weight: int | None = None
-    machine: dict[str, object] | None = None
+    routing: Routing | None = None
+    machine: Mapping[str, object] | None = None
+    """The record that is read back: the last status, None when somebody deleted it."""
     machine_uid: str = ""
     status: Mapping[str, object] = field(default_factory=dict)
-    """The record as people read it."""
+    """The last record, deleted or not."""
     snapshots: dict[str, Content] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: dict[str, tuple[float, Question]] = field(default_factory=dict)
+    commands: dict[str, str] = field(default_factory=dict)
+    """Annotations of the Canary by which people ask for something."""
+    author: str = ""
+    run_limit: int = 0
+    queue_place: int = 0
+    told: tuple[Told, ...] = ()
+    """What the target's status says of us."""
+    tellings: int = 0
+    """How often it was written."""
+    bad_primary: set[str] = field(default_factory=set)
+    """Contents that answer with errors once the primary runs them."""
+    bad_target: set[str] = field(default_factory=set)
+    """Contents that answer with errors while nothing but the target serves."""
     last_valid: CanarySpec | None = None
     last_plan: Mapping[str, str] = field(default_factory=dict)
     budget: int = -1
@@ -194,6 +221,8 @@ class World:
     sight: Sight | None = None
     """What the caches show while they lag."""
     waits_for_own_write: bool = False
+    obstructed: Obstacle | None = None
+    """What the last write met with, for the next look to tell."""
     performed: int = 0
     log: list[tuple[float, Decision]] = field(default_factory=list)
     emitted: list[str] = field(default_factory=list)
@@ -287,7 +316,7 @@ class World:
     @property
     def state(self) -> RolloutState | None:
         if self._read[0] is not self.machine:
-            self._read = (self.machine, load(self.machine))
+            self._read = (self.machine, load(self.machine or {}))
         return self._read[1]
 
     def _target_view(self, sight: Sight) -> DeploymentView | None:
@@ -296,7 +325,7 @@ class World:
             return None
         ready = sum(sight.target_ready.values())
         old = sum(n for c, n in sight.target_ready.items() if c[0] != pods.template)
-        return _deployment(
+        view = _deployment(
             "app",
             sight.uid,
             pods.template,
@@ -305,6 +334,7 @@ class World:
             old=old,
             marked=self.marked,
         )
+        return replace(view, told=self.told)
 
     def _primary_view(self, sight: Sight) -> DeploymentView | None:
         if self.primary is None:
@@ -352,6 +382,8 @@ class World:
         run = state.run if state else None
         spec = _resolve("pinned", tuple(sorted(run.plan.items()))).spec if run else fresh
         app, obstacles = self._discover(target, spec)
+        if self.obstructed is not None:
+            obstacles += (self.obstructed,)
         return Snapshot(
             key=KEY,
             target=target,
@@ -362,6 +394,10 @@ class World:
             canary=self._canary(),
             state=state,
             state_error=error,
+            commands=read_commands(self.commands),
+            author=self.author,
+            run_limit=self.run_limit,
+            queue_place=self.queue_place,
             app=app,
             obstacles=obstacles,
             primary=self._primary_view(sight),
@@ -403,11 +439,37 @@ class World:
             return None
         return ObjectView(Identity("shop", "app", "c"), {}, {}, {}, dict(self.status))
 
+    @property
+    def has_users(self) -> bool:
+        """Somebody's request may reach the canary."""
+        return self.routing is not None and self.routing.has_users
+
+    def ask(self, verb: str, by: str = "alice", argument: str = "", subject: str = "") -> None:
+        """Somebody asks for something, about what is there now unless ``subject`` says otherwise."""
+        command = Command(
+            verb=CommandVerb(verb),
+            nonce=f"n{len(self.log):05}{len(self.commands)}",
+            subject=subject or subject_of(self.state),
+            by=by,
+            argument=argument,
+            reason="because",
+        )
+        self.commands[command.key] = command.value
+
+    @property
+    def weight(self) -> int | None:
+        """Percent of users on the canary; None without a canary route."""
+        return self.routing.weight if self.routing is not None else None
+
+    @weight.setter
+    def weight(self, weight: int | None) -> None:
+        self.routing = None if weight is None else Routing(weight)
+
     def _route(self, app: App | None) -> RouteState:
         if app is None:
             lost = self.weight is not None and not self.ingress
-            return RouteState(weight=self.weight, orphaned=lost)
-        return RouteState(weight=self.weight, in_sync=self.weight is not None)
+            return RouteState(routing=self.routing, orphaned=lost)
+        return RouteState(routing=self.routing, in_sync=self.routing is not None)
 
     # --- acting -------------------------------------------------------------------------------------------------------
 
@@ -417,27 +479,46 @@ class World:
         if self.waits_for_own_write:
             return Decision(reason=Reason.API_ERROR, message="cache lags", requeue_after=BACKOFF_S)
         snap = self.snapshot()
+        self.obstructed = None
         decision = self.decide(snap)
         self.log.append((self.now, decision))
-        pending = list(decision.actions)
+        pending, untold = list(decision.actions), False
         try:
             while pending:
-                self._carry_out(snap, pending.pop(0))
+                untold |= not self._was_carried_out(snap, pending.pop(0))
         except Crash:
             self.budget = -1
             self.answers.clear()
             self.asked.clear()
             return Decision(reason=decision.reason, requeue_after=0.0)
         except Refused as refused:
+            if isinstance(refused, RecordGone):
+                self.obstructed = Obstacle(Reason.CONFLICT, str(refused))
             for later in pending:
                 if isinstance(later, WriteRoute) and later.is_retreat:
                     self._carry_out(snap, later)
             return Decision(reason=Reason.API_ERROR, message=str(refused), requeue_after=BACKOFF_S)
+        if untold and decision.requeue_after is None:
+            return replace(decision, requeue_after=BACKOFF_S)
+        if decision.requeue_after is None and any(
+            o.reason is Reason.CONFLICT for o in snap.obstacles
+        ):
+            return replace(decision, requeue_after=RECHECK_S)
         return decision
 
     def decide(self, snap: Snapshot) -> Decision:
         """Ask the core."""
         return decide(snap, self.now)
+
+    def _was_carried_out(self, snap: Snapshot, action: Action) -> bool:
+        """False where an aside was refused, which stops nothing."""
+        try:
+            self._carry_out(snap, action)
+        except Refused:
+            if isinstance(action, WriteFeedback):
+                return False
+            raise
+        return True
 
     def _carry_out(self, snap: Snapshot, action: Action) -> None:
         if self.budget == 0:
@@ -464,6 +545,8 @@ class World:
                     raise Refused("the target changed while its snapshot was taken")
                 self.snapshots[revision] = (self.target.template, self.config)
             case ApplyPrimary(revision, replicas):
+                if snap.app is None:
+                    raise Refused("what is around the target hides how the primary is made")
                 self._apply_primary(revision, replicas)
             case Apply(manifest):
                 self._apply(manifest)
@@ -471,11 +554,11 @@ class World:
                 if self.apex_selector is None:
                     raise Refused("the Service is gone")
                 self.apex_selector, self.apex_marked = dict(selector), keep_record
-            case WriteRoute(weight):
-                if snap.app is not None or (weight == 0 and self.weight is not None):
-                    self.weight = weight
+            case WriteRoute(routing):
+                if snap.app is not None or (routing.is_retreat and self.routing is not None):
+                    self.routing = routing
             case RemoveRoute():
-                self.weight = None
+                self.routing = None
             case ScaleTarget(replicas):
                 self._scale(self._live_target(), replicas, self.config)
                 self.waits_for_own_write = self.sight is not None
@@ -485,16 +568,21 @@ class World:
                 self._scale(self.primary, replicas, self.primary.config)
             case MarkTarget(managed):
                 self.marked = managed
+            case WriteFeedback(told):
+                self.told = told
+                self.tellings += 1
             case RestoreTemplate(revision):
                 self._restore(self._recorded(revision))
                 self.waits_for_own_write = self.sight is not None
             case CollectGarbage(keep):
                 self.snapshots = {r: c for r, c in self.snapshots.items() if r in keep}
             case DeleteOwned():
-                self.weight, self.primary, self.services, self.satellites = None, None, {}, {}
+                self.routing, self.primary, self.services, self.satellites = None, None, {}, {}
                 self.snapshots = {}
             case Forget():
                 self.machine = None
+            case Dismiss(key):
+                self.commands.pop(key, None)
             case Ask(questions):
                 self._ask(questions)
             case StopAsking():
@@ -509,7 +597,6 @@ class World:
 
     def _save(self, snap: Snapshot, state: RolloutState) -> None:
         previous = self.status if self.machine is not None else {}
-        self.machine, self.machine_uid = dump(state), snap.target.id.uid
         begins = state.run is not None and (snap.state is None or snap.state.run is None)
         spec = (snap.fresh_spec or snap.spec) if begins else snap.spec
         given = StatusInput(
@@ -520,8 +607,10 @@ class World:
             "",
             primary=snap.primary,
             is_routed=routes_as_decided(snap),
+            hidden_by=hidden_by(snap),
         )
         self.status = render(given, previous, self.now)
+        self.machine, self.machine_uid = self.status, snap.target.id.uid
 
     def _live_target(self) -> Pods:
         if self.target is None:
@@ -537,7 +626,7 @@ class World:
 
     def _recorded(self, revision: str) -> Content:
         if revision not in self.snapshots:
-            raise Refused(f"there is no snapshot of {revision}")
+            raise RecordGone(f"there is no snapshot of {revision}")
         return self.snapshots[revision]
 
     def _apply_primary(self, revision: str, replicas: int) -> None:
@@ -579,24 +668,44 @@ class World:
         for key, (due, question) in list(self.asked.items()):
             if due <= self.now:
                 del self.asked[key]
-                self.answers[key] = self._answer(question.what)
+                self.answers[key] = self._answer(question.what, question.side)
 
-    def _answer(self, what: MetricCheck | HookSpec | LoadTestSpec) -> Answer:
+    def _answer(self, what: MetricCheck | HookSpec | LoadTestSpec, side: Side) -> Answer:
         match what:
+            case MetricCheck(name=name) if side is Side.PRIMARY:
+                return self._measure_primary(name)
             case MetricCheck(name=name):
                 return self._measure(name)
             case HookSpec(name=name):
                 return HookAnswer(hook=name, passed=name not in self.hook_refuses, status=200)
             case LoadTestSpec(name=name):
-                return LoadTestAnswer(
-                    test=name, sent=100, failed=0, asked_rate=10, achieved_rate=10
-                )
+                return self._load(name)
+
+    def _load(self, test: str) -> LoadTestAnswer:
+        served = [content for content, count in self.target_ready().items() if count]
+        failed = 0 if served and not any(map(self.fails, served)) else 100
+        self.ledger.loaded(self.state, [revision(*c) for c in served], passed=not failed)
+        return LoadTestAnswer(test=test, sent=100, failed=failed, asked_rate=10, achieved_rate=10)
+
+    def _measure_primary(self, check: str) -> MetricAnswer:
+        if self.source_down or self.no_traffic:
+            why = Missing.SOURCE_UNAVAILABLE if self.source_down else Missing.NO_TRAFFIC
+            return MetricAnswer(check=check, absent=Absent(why))
+        served = [content for content, count in self.primary_ready().items() if count]
+        is_bad = any(not self.bad_primary.isdisjoint(content) for content in served)
+        if self.primary is None:  # only observed: the target serves
+            served = [content for content, count in self.target_ready().items() if count]
+            is_bad = any(not self.bad_target.isdisjoint(content) for content in served)
+        weight = self.weight or 0
+        total = 1000.0 * (100 - weight) / weight if 0 < weight < 100 else 1000.0
+        counts = Counts(total, total / 20 if is_bad else 0.0, 10.0)
+        return MetricAnswer(check=check, counts=counts, requests=total)
 
     def _measure(self, check: str) -> MetricAnswer:
         served = [content for content, count in self.target_ready().items() if count]
         if self.source_down:
             absent = Absent(Missing.SOURCE_UNAVAILABLE, "connection refused")
-        elif self.no_traffic or not served or not self.weight:
+        elif self.no_traffic or not served or not self.has_users:
             absent = Absent(Missing.NO_TRAFFIC)
         else:
             absent = None
@@ -606,6 +715,8 @@ class World:
         )
         if absent is None and errors:
             self.ledger.gate_failed(self.state)
+        if absent is not None and absent.why is Missing.NO_TRAFFIC:
+            self.ledger.unused(self.state)
         if absent is not None:
             return MetricAnswer(check=check, absent=absent)
         return MetricAnswer(check=check, counts=Counts(1000.0, errors, 10.0), requests=1000.0)
@@ -636,13 +747,13 @@ class World:
     def recreate_target(self, template: str) -> None:
         """The user makes it anew: another object of the same name."""
         self.uid = f"{self.uid}+"
-        self.marked = False
+        self.marked, self.told = False, ()
         self.target = Pods(*_booting((template, self.config), 2, self.now + self.boot_s))
 
     def collect(self) -> None:
         """The cluster collects what belonged to a Deployment that is gone."""
         self.machine, self.primary, self.services, self.satellites = None, None, {}, {}
-        self.weight, self.snapshots = None, {}
+        self.routing, self.snapshots = None, {}
 
     def settle(self, seconds: float = 600.0) -> None:
         """Let time pass; look at once, whenever a look was asked for, and when something changed."""
@@ -719,6 +830,7 @@ class World:
             "services": self.services,
             "satellites": sorted(self.satellites),
             "marked": self.marked,
+            "told": [(condition.type, condition.reason) for condition in self.told],
         }
 
 
@@ -793,7 +905,7 @@ def _deployment(
         labels=names.ownership_labels("app") if made_of else {},
         replicas=replicas,
         match_labels={"app": "app"},
-        has_match_expressions=False,
+        match_expressions=(),
         template_labels={"app": "app"},
         template_annotations={},
         fingerprint=fingerprint,

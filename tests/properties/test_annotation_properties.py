@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from canaryd.core import rule as types
 from canaryd.core import units
 from canaryd.core.annotations import plan_values, resolve, resolve_deployment
+from canaryd.core.coherence import PROVIDERS, STRATEGIES, WATCHING, WEIGHT_KEYS
 from canaryd.core.lookup import FAMILIES
 from canaryd.core.model import Comparator, Condition
 from canaryd.core.problems import CONTROLLER, DEPLOYMENT, NAMESPACE
@@ -42,32 +43,69 @@ texts = anything | st.sampled_from(
 layers = st.dictionaries(keys(), texts, max_size=12)
 
 
+STEPS = "match; weight 5; pause 2m; weight 25; gate qa; weight 50; analyze 10m"
+CANARY, AB = "header x-canary=insider; cookie canary", "cookie canary"
+PLANS = (
+    {},
+    {"provider": "smi"},
+    {"provider": "gateway", "mirror": "30", "match": CANARY},
+    {"steps": STEPS, "match": CANARY, "gate.qa": "step approvals=2"},
+    {"strategy": "ab", "match": AB},
+    {"strategy": "blue-green", "provider": "none"},
+    {"strategy": "blue-green", "provider": "gateway", "mirror": "100"},
+    {"strategy": "direct"},
+)
+"""Keys that decide what other keys mean, as they go together."""
+DECIDING = {"enabled", "strategy", "provider", "mode", "steps", "match", "mirror", "idle"}
+
+
+def means_something(key, plan):
+    """Whether a key that decides nothing may stand beside those that do."""
+    strategy, provider = plan.get("strategy", "canary"), plan.get("provider", "nginx")
+    return (
+        key not in DECIDING
+        and strategy in STRATEGIES.get(key, (strategy,))
+        and provider in PROVIDERS.get(key, (provider,))
+        and not (strategy == "direct" and key in (*WATCHING, "watch-after-promotion"))
+        and not ("steps" in plan and key in WEIGHT_KEYS)
+    )
+
+
+def values(key):
+    return st.sampled_from([text for text in (BY_KEY[key].example, BY_KEY[key].default) if text])
+
+
 @st.composite
-def good_layers(draw):
-    """Layers that make a plan: examples, defaults and limits of the table under consistent names."""
-    chosen = {}
-    for rule in draw(
-        st.lists(st.sampled_from(RULES), unique_by=lambda rule: rule.key, max_size=12)
-    ):
-        value = draw(st.sampled_from([text for text in (rule.example, rule.default) if text]))
-        if rule.key.partition(".")[0] not in FAMILIES:
-            chosen[rule.key] = value
-    if draw(st.booleans()):
-        chosen |= {
-            "metric.own": draw(st.sampled_from(["<= 1", "5..7", "> -3"])),
-            "metric.own.query": "up",
-        }
-    if draw(st.booleans()):
-        chosen |= {"hook.h": "rollout svc://a/", "hook.h.payload": r"a=b\,c"}
-    if draw(st.booleans()):
-        chosen |= {
-            "load-test.l": "POST /x rate=2",
-            "load-test.l.body": draw(st.sampled_from(["a", " b\n"])),
-        }
+def good_layers(draw, plan):
+    """Layers that make this plan: examples and defaults of the table under consistent names."""
+    plain = [key for key in BY_KEY if key.partition(".")[0] not in FAMILIES]
+    usable = [key for key in plain if means_something(key, plan)]
+    chosen = {key: draw(values(key)) for key in draw(st.sets(st.sampled_from(usable), max_size=12))}
+    if plan.get("strategy") != "direct":
+        chosen |= draw(st.sampled_from([{}, JUDGED]))
+        chosen |= draw(st.sampled_from([{}, LOADED]))
+        chosen |= draw(st.sampled_from([{}, {"gate.g": "start approvals=2 deadline=1h"}]))
+    chosen |= draw(st.sampled_from([{}, {"hook.h": "event svc://a/", "hook.h.payload": r"a=b\,c"}]))
+    if "watch-after-promotion" in chosen:
+        chosen |= JUDGED
     if "weights" in chosen:
         chosen.pop("step-weight", None)
         chosen.pop("max-weight", None)
-    return chosen
+    return chosen | plan
+
+
+JUDGED = {"metric.own": "> -3", "metric.own.query": "up"}
+LOADED = {"load-test.l": "POST /x rate=2", "load-test.l.body": " b\n"}
+
+
+@st.composite
+def good_stacks(draw, *origins):
+    """Layers of one plan, weakest first."""
+    plan = draw(st.sampled_from(PLANS))
+    chosen = origins or draw(
+        st.lists(st.sampled_from([CONTROLLER, NAMESPACE, DEPLOYMENT]), max_size=3)
+    )
+    return [(origin, draw(good_layers(plan))) for origin in chosen]
 
 
 @unhurried
@@ -113,11 +151,7 @@ def test_no_annotations_of_any_object_raise(namespace, deployment, template):
 
 
 @unhurried
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([CONTROLLER, NAMESPACE, DEPLOYMENT]), good_layers()), max_size=3
-    )
-)
+@given(good_stacks())
 def test_a_pinned_plan_gives_back_an_equal_spec(stack):
     # Later layers of the same name are fine: only the order counts.
     resolution = resolve(
@@ -130,16 +164,28 @@ def test_a_pinned_plan_gives_back_an_equal_spec(stack):
 
 
 @unhurried
-@given(good_layers(), good_layers())
-def test_the_order_in_which_keys_were_written_does_not_matter(weaker, stronger):
-    first = resolve([(NAMESPACE, weaker), (DEPLOYMENT, stronger)])
-    again = resolve(
-        [
-            (NAMESPACE, dict(reversed(weaker.items()))),
-            (DEPLOYMENT, dict(reversed(stronger.items()))),
-        ]
-    )
+@given(good_stacks(NAMESPACE, DEPLOYMENT))
+def test_the_order_in_which_keys_were_written_does_not_matter(stack):
+    first = resolve(stack)
+    again = resolve([(origin, dict(reversed(layer.items()))) for origin, layer in stack])
     assert (first.spec, first.values) == (again.spec, again.values)
+
+
+@unhurried
+@given(st.data())
+def test_defaults_for_many_apps_keep_none_of_them_from_its_own_plan(data):
+    inheritable = [key for key in BY_KEY if key not in DECIDING and BY_KEY[key].inherits]
+    plain = [key for key in inheritable if key.partition(".")[0] not in FAMILIES]
+    defaults = {key: data.draw(values(key)) for key in data.draw(st.sets(st.sampled_from(plain)))}
+    defaults |= data.draw(st.sampled_from([{}, JUDGED | LOADED | {"gate.other": "step"}]))
+    if "weights" in defaults:
+        defaults.pop("step-weight", None)
+        defaults.pop("max-weight", None)
+    plan = data.draw(st.sampled_from(PLANS))
+    resolution = resolve([(NAMESPACE, defaults), (DEPLOYMENT, plan)])
+    assert () == resolution.problems
+    again = resolve([("pinned", plan_values(resolution.values))])
+    assert (resolution.spec, ()) == (again.spec, again.problems)
 
 
 # --- reading back what was written ---
@@ -190,7 +236,7 @@ def test_a_list_reads_back(items):
     assert tuple(items) == units.parse_list(units.format_list(items))
 
 
-values = st.text(alphabet=st.characters(min_codepoint=0x20, exclude_characters="\x7f")).map(
+map_values = st.text(alphabet=st.characters(min_codepoint=0x20, exclude_characters="\x7f")).map(
     lambda text: text.strip(" \t")
 )
 
@@ -198,7 +244,7 @@ values = st.text(alphabet=st.characters(min_codepoint=0x20, exclude_characters="
 @unhurried
 @given(
     st.dictionaries(
-        st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True), values, min_size=1
+        st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True), map_values, min_size=1
     )
 )
 def test_a_map_reads_back(pairs):

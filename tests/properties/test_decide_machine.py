@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from canaryd.core.commands import CommandVerb
 from canaryd.core.decide import decide
 from canaryd.core.decision import Decision
 from canaryd.core.phase import IDLE_PHASES, Phase
@@ -48,8 +49,23 @@ plans = st.fixed_dictionaries(
         "hook.go": st.just("confirm-promotion svc://gate/go"),
         "hook.stop": st.just("rollback svc://gate/stop"),
         "load-test.l": st.just("GET / rate=10 for=5s"),
+        "match": st.just("header x-canary=insider"),
+        "promotion-step-weight": st.sampled_from(["20", "60"]),
+        "canary-replicas": st.sampled_from(["1", "50%"]),
+        "on-failure": st.sampled_from(["hold", "notify"]),
+        "watch-after-promotion": st.just("30s"),
+        "gate.qa": st.sampled_from(["promotion", "start", "each-weight", "promotion approvals=2"]),
     },
-).map(lambda values: PLAN | values)
+).map(lambda values: PLAN | {"max-duration": "20m"} | values)
+courses = st.sampled_from(
+    [
+        {"strategy": "ab", "match": "header x-canary=insider", "iterations": "2"},
+        {"strategy": "blue-green", "iterations": "2", "load-test.l": "GET / rate=10 for=5s"},
+        {"steps": "weight 10; pause; weight 60; pause 20s; analyze 25s; scale 50%"},
+        {"steps": "scale 1; weight 20; gate qa; weight 100", "canary-replicas": "1"},
+    ]
+)
+"""Plans that have no weights of their own."""
 broken_plans = st.sampled_from(
     [{**PLAN, "weights": "50,20"}, {**PLAN, "interval": "soon"}, {**PLAN, "wieghts": "1"}]
 )
@@ -75,8 +91,13 @@ class Rollouts(RuleBasedStateMachine):
     """What the user wanted of the target last."""
     lost_record: bool = False
 
-    @initialize(plan=plans, autoscaled=st.booleans(), answer_s=st.sampled_from([0.0, 0.0, 4.0]))
-    def enrol(self, plan, autoscaled, answer_s):
+    @initialize(
+        plan=plans,
+        autoscaled=st.booleans(),
+        answer_s=st.sampled_from([0.0, 0.0, 4.0]),
+        watches_badly=st.booleans(),
+    )
+    def enrol(self, plan, autoscaled, answer_s, watches_badly):
         plan = {k: v for k, v in plan.items() if k != "suspend"}
         self.world = WatchedWorld(
             plan=plan,
@@ -84,6 +105,7 @@ class Rollouts(RuleBasedStateMachine):
             answer_s=answer_s,
             bad=set(BAD + BAD_CONFIG),
             broken=set(UNREADY),
+            bad_primary={"B"} if watches_badly else set(),
             primary_broken=set(BREAKS_PRIMARY + UNREADY),
         )
 
@@ -114,6 +136,25 @@ class Rollouts(RuleBasedStateMachine):
     def edit_plan(self, plan):
         self.world.plan = plan
         self.look()
+
+    @rule(course=courses, failures=st.sampled_from(["1", "3"]))
+    def edit_course(self, course, failures):
+        plan = {k: v for k, v in PLAN.items() if k != "weights"} | {"max-duration": "20m"}
+        self.world.plan = plan | course | {"failure-threshold": failures}
+        self.look()
+
+    @precondition(lambda self: self.world.machine is not None)
+    @rule(
+        verb=st.sampled_from(list(CommandVerb)),
+        by=st.sampled_from(["alice", "bob"]),
+        argument=st.sampled_from(["", "", "qa", revision("A"), revision("B")]),
+        is_stale=st.booleans(),
+    )
+    def ask(self, verb, by, argument, is_stale):
+        if self.world.state is not None:
+            subject = "0000410000-1@0" if is_stale else ""
+            self.world.ask(verb, by, argument, subject)
+            self.look()
 
     @rule(plan=broken_plans)
     def edit_plan_badly(self, plan):
@@ -273,7 +314,7 @@ class Rollouts(RuleBasedStateMachine):
 
     def _no_users_are_left_on_a_canary_without_ready_pods(self):
         world = self.world
-        if not world.weight or not self.is_settled() or not self.is_ours():
+        if not world.has_users or not self.is_settled() or not self.is_ours():
             return
         endpoints = world.endpoints()
         assert endpoints.get("app-canary") or not endpoints.get("app-primary")
@@ -338,7 +379,9 @@ class Rollouts(RuleBasedStateMachine):
         elif state.phase is Phase.INITIALIZING:
             assert world.apex_selector == ORIGINAL
             assert world.target.replicas > 0 or self.scaled_to == 0
-            assert not world.primary_broken.isdisjoint(world.target.template)
+            # Who was stopped by its owner is not started to be enrolled.
+            stopped = world.target.replicas == 0
+            assert stopped or not world.primary_broken.isdisjoint(world.target.template)
         else:
             self._serves_what_was_promoted()
 
@@ -346,7 +389,9 @@ class Rollouts(RuleBasedStateMachine):
         world, state = self.world, self.world.state
         wanted = revision(world.target.template, world.config)
         assert state.phase in IDLE_PHASES
-        assert wanted == (state.failed if state.phase is Phase.FAILED else state.promoted)
+        # An undone revision is refused, and the app has succeeded all the same.
+        assert wanted in (state.promoted, state.failed)
+        assert state.phase is not Phase.FAILED or wanted == state.failed
         assert (world.weight, world.apex_selector) == (0, SWITCHED)
         assert revision(*world.primary.content) == state.promoted
         assert world.endpoints()["app"]

@@ -13,11 +13,11 @@ from canaryd.core.decision import (
     Action,
     Apply,
     Decision,
+    DeleteOwned,
     Emit,
     MarkTarget,
     SaveState,
     ScaleTarget,
-    WriteRoute,
 )
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
@@ -32,6 +32,7 @@ from canaryd.core.rollout.facts import (
     point_apex_at_primary,
     primary_is_rolled_out,
     primary_service_name,
+    retreat,
     spec_of,
     state_of,
     store_snapshot,
@@ -39,7 +40,10 @@ from canaryd.core.rollout.facts import (
     waits,
     with_reason,
 )
-from canaryd.core.rollout.upkeep import missing_services, outdated_satellites
+from canaryd.core.rollout.satellites import outdated_satellites, outdated_scaler
+from canaryd.core.rollout.scalers import sleep_first
+from canaryd.core.rollout.upkeep import missing_services
+from canaryd.core.routing import PRIMARY_ONLY
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
 
@@ -51,6 +55,8 @@ def begin(snap: Snapshot, now: float) -> Decision | None:
     state = snap.state
     if state is not None and state.phase is not Phase.INITIALIZING:
         return None
+    if (halted := _await_owner(snap, now)) is not None:
+        return halted
     revision = snap.revision.name
     if revision is None:
         obstacle = snap.revision.obstacle
@@ -66,10 +72,12 @@ def begin(snap: Snapshot, now: float) -> Decision | None:
         phase=Phase.INITIALIZING,
         target_uid=target.id.uid,
         promoted=revision,
+        promoted_tracking=snap.revision.tracking,
         replicas=max(1, target.replicas),
         settled_at=now,
-        tracked=snap.revision.contents,
+        tracked=snap.revision.seen,
         runs=state.runs if state else 0,
+        history=state.history if state else (),
     )
     message = f"enrolling at revision {revision}"
     return acts(
@@ -78,6 +86,36 @@ def begin(snap: Snapshot, now: float) -> Decision | None:
         store_snapshot(snap, revision),
         SaveState(with_reason(started, Reason.ENROLLING, message)),
     )
+
+
+def _await_owner(snap: Snapshot, now: float) -> Decision | None:
+    """An app that its owner stopped is not started by us: it is enrolled once it has pods of its
+    own. What was made when it was stopped in the middle, before anybody used it, goes.
+    """
+    if not _is_stopped(snap):
+        return None
+    state, name = snap.state, snap.key[1]
+    text = f"Deployment {name} has 0 replicas: nothing is started, it is enrolled once it has some"
+    if state is not None and not state.promoted:
+        return waits(snap, Reason.TARGET_STOPPED, text, after=None, tell="Normal")
+    blank = RolloutState(
+        phase=Phase.INITIALIZING,
+        target_uid=target_of(snap).id.uid,
+        settled_at=now,
+        runs=state.runs if state else 0,
+        history=state.history if state else (),
+    )
+    made: tuple[Action, ...] = (DeleteOwned(),) if state is not None else ()
+    saved = SaveState(with_reason(blank, Reason.TARGET_STOPPED, text))
+    told = Emit(Reason.TARGET_STOPPED, text)
+    return acts(Reason.TARGET_STOPPED, text, *made, saved, told, after=None)
+
+
+def _is_stopped(snap: Snapshot) -> bool:
+    """Whether it was the owner who took the target to zero, and users are not on a primary."""
+    target = target_of(snap)
+    ours = target.annotations.get(names.MANAGED) == "true" or bool(snap.stray_apexes)
+    return target.replicas == 0 and not ours and _served_revision(snap) is None
 
 
 def _keeps(snap: Snapshot, promoted: str, revision: str) -> bool:
@@ -122,13 +160,10 @@ def clear_route(snap: Snapshot, now: float) -> Decision | None:
     """Weight left over from a run whose record was lost, or set by hand, goes first: the canary
     Service is about to lead nowhere.
     """
-    if not snap.route.weight:
+    if not snap.route.carries:
         return None
-    return acts(
-        Reason.ENROLLING,
-        f"the canary route has weight {snap.route.weight}, which no run asked for; writing 0",
-        WriteRoute(0),
-    )
+    message = f"the canary route says {snap.route.routing}, which no run asked for; writing 0"
+    return acts(Reason.ENROLLING, message, retreat())
 
 
 def make_primary(snap: Snapshot, now: float) -> Decision | None:
@@ -146,7 +181,7 @@ def make_primary(snap: Snapshot, now: float) -> Decision | None:
         actions.append(store_snapshot(snap, state.promoted))
     if primary is None or stale or primary.replicas == 0:
         actions.append(apply_primary(snap, state.promoted))
-    actions.extend(Apply(m) for m in missing_services(snap))
+    actions.extend(Apply(m) for m in (*missing_services(snap), *outdated_scaler(snap)))
     if not actions:
         return None
     return acts(Reason.ENROLLING, f"making primary {names.primary_name(snap.key[1])}", *actions)
@@ -178,8 +213,8 @@ def switch_apex(snap: Snapshot, now: float) -> Decision | None:
     state = _initializing(snap)
     if state is None:
         return None
-    if not snap.route.in_sync or snap.route.weight != 0:
-        return acts(Reason.ENROLLING, "writing the canary route at weight 0", WriteRoute(0))
+    if not snap.route.in_sync or snap.route.routing != PRIMARY_ONLY:
+        return acts(Reason.ENROLLING, "writing the canary route at weight 0", retreat())
     if apex_points_at_primary(snap):
         return None
     app = app_of(snap)
@@ -224,12 +259,13 @@ def finish(snap: Snapshot, now: float) -> Decision | None:
     done = replace(
         enter(state, Phase.INITIALIZED, now, Reason.INITIALIZED, message),
         primary_fingerprint=snap.primary.fingerprint if snap.primary else "",
+        promotions=(*(r for r in state.promotions if r != state.promoted), state.promoted),
     )
     actions: list[Action] = []
     if target.annotations.get(names.MANAGED) != "true":
         actions.append(MarkTarget(managed=True))
     if parks(snap) and snap.revision.name == state.promoted and target.replicas > 0:
-        actions.append(ScaleTarget(0))
+        actions += [*sleep_first(snap), ScaleTarget(0)]
     actions += [SaveState(done), Emit(Reason.INITIALIZED, message)]
     return acts(Reason.INITIALIZED, message, *actions)
 

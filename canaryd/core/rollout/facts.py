@@ -17,14 +17,19 @@ from canaryd.core.decision import (
     Severity,
     StoreSnapshot,
     SwitchApex,
+    WriteRoute,
 )
-from canaryd.core.model import CanarySpec, IdlePolicy
+from canaryd.core.model import CanarySpec, IdlePolicy, Provider
 from canaryd.core.phase import Phase
+from canaryd.core.program import Stage
 from canaryd.core.reasons import Reason
+from canaryd.core.routing import PRIMARY_ONLY, Routing
 from canaryd.core.snapshot import App, Snapshot
-from canaryd.core.state import HistoryEntry, RolloutState, RunState, brief
+from canaryd.core.state import HISTORY_CAP, HistoryEntry, RolloutState, RunState, brief
 from canaryd.core.views import DeploymentView
 
+ANALYSIS = frozenset({Phase.WAITING, Phase.PROGRESSING, Phase.WAITING_PROMOTION})
+"""Phases in which a revision is tried and nothing of the primary has been touched."""
 HOLD_RECHECK_S = 10.0
 """How often a wait that a watch should end is looked at all the same."""
 
@@ -161,15 +166,51 @@ def canary_is_ready(snap: Snapshot) -> bool:
     )
 
 
-def applied_weight(snap: Snapshot) -> int:
-    """Percent of traffic the routing objects send to the canary now."""
-    return snap.route.weight or 0
+def routing_of(spec: CanarySpec, run: RunState | None) -> Routing:
+    """What routes are to say while this run is where it is; None: between runs."""
+    if run is None:
+        return PRIMARY_ONLY
+    return Routing(run.weight, spec.matches if run.matched else (), run.mirror)
 
 
-def routes_as_decided(snap: Snapshot) -> bool:
-    """Whether the routing objects say what was decided before this look."""
-    run = snap.state.run if snap.state else None
-    return snap.route.in_sync and snap.route.weight == (run.weight if run else 0)
+def wanted_routing(snap: Snapshot) -> Routing:
+    """What was decided before this look that routes are to say."""
+    return routing_of(spec_of(snap), snap.state.run if snap.state else None)
+
+
+def routes_as_decided(snap: Snapshot) -> bool | None:
+    """Whether the routing objects say what was decided before this look; None while they cannot be
+    told, since something hides the app.
+    """
+    if snap.app is None:
+        return None
+    return snap.route.in_sync and snap.route.routing == wanted_routing(snap)
+
+
+def retreat() -> WriteRoute:
+    """Everything to the primary."""
+    return WriteRoute(PRIMARY_ONLY)
+
+
+def stage_of(snap: Snapshot) -> Stage:
+    """The stage under way; stages of an analysis may rely on it."""
+    return spec_of(snap).stages[run_of(snap).step]
+
+
+def until_end(snap: Snapshot, now: float) -> float:
+    """Seconds until ``max-duration`` ends the run."""
+    return max(0.0, run_of(snap).started_at + spec_of(snap).max_duration_s - now) + 0.05
+
+
+def is_skipped(snap: Snapshot) -> bool:
+    """Whether the run's revision is promoted without a verdict."""
+    run = run_of(snap)
+    return run.skipped or spec_of(snap).skips(run.revision)
+
+
+def hidden_by(snap: Snapshot) -> str:
+    """Reason of the obstacle that hides the app; empty when nothing does."""
+    return str(snap.obstacles[0].reason) if snap.app is None and snap.obstacles else ""
 
 
 def apex_points_at_primary(snap: Snapshot) -> bool:
@@ -178,11 +219,36 @@ def apex_points_at_primary(snap: Snapshot) -> bool:
     """
     app = app_of(snap)
     wanted = manifests.apex_selector(app.apex, app.label, app.value)
-    return (
-        dict(app.apex.selector) == wanted
-        and app.apex.labels.get(names.LABEL_APEX) == app.target.name
-        and app.apex.recorded_selector() is not None
-    )
+    return dict(app.apex.selector) == wanted and _apex_is_marked(app)
+
+
+def apex_is_in_order(snap: Snapshot) -> bool:
+    """Whether the apex Service is marked and leads to the primary; where its selector is the route,
+    to either side: to which of them is then the route's affair.
+    """
+    app = app_of(snap)
+    if app.spec.provider is Provider.NONE and snap.route.routing is not None:
+        return _apex_is_marked(app)
+    return apex_points_at_primary(snap)
+
+
+def _apex_is_marked(app: App) -> bool:
+    is_ours = app.apex.labels.get(names.LABEL_APEX) == app.target.name
+    return is_ours and app.apex.recorded_selector() is not None
+
+
+def point_apex_as_decided(snap: Snapshot) -> SwitchApex:
+    """The action that makes the apex Service lead to the primary; where its selector is the route,
+    to whom the run says.
+    """
+    app = app_of(snap)
+    service = snap.services.get(canary_service_name(app))
+    canary = service.selector if service is not None else {}
+    has_pods = canary.get(names.POD_TEMPLATE_HASH, names.NO_PODS) != names.NO_PODS
+    is_route = app.spec.provider is Provider.NONE and has_pods
+    routing = wanted_routing(snap) if is_route else PRIMARY_ONLY
+    selector = manifests.apex_selector_for(app.apex, app.label, app.value, routing, canary)
+    return SwitchApex(app.apex, tuple(sorted(selector.items())), keep_record=True)
 
 
 def point_apex_at_primary(snap: Snapshot) -> SwitchApex:
@@ -194,8 +260,9 @@ def point_apex_at_primary(snap: Snapshot) -> SwitchApex:
 
 def store_snapshot(snap: Snapshot, revision: str) -> StoreSnapshot:
     """The action that records the target's present revision."""
-    contents = tuple(sorted((key, content) for key, (_, content) in snap.revision.contents.items()))
-    return StoreSnapshot(revision, target_of(snap).fingerprint, contents)
+    wanted = snap.revision
+    copied = {k: content for k, (_, content) in wanted.contents.items() if k not in wanted.shared}
+    return StoreSnapshot(revision, target_of(snap).fingerprint, tuple(sorted(copied.items())))
 
 
 def waits(
@@ -247,4 +314,8 @@ def close_run(state: RolloutState, now: float, result: str, reason: Reason) -> R
         finished_at=now,
         decision_id=run.id,
     )
-    return replace(state, run=None, history=(*state.history, entry)[-50:])
+    promotions = state.promotions
+    if result == "Succeeded":
+        promotions = (*(r for r in promotions if r != run.revision), run.revision)[-HISTORY_CAP:]
+    history = (*state.history, entry)[-HISTORY_CAP:]
+    return replace(state, run=None, history=history, promotions=promotions)

@@ -16,25 +16,27 @@ from canaryd.core.decision import (
     Emit,
     Forget,
     MarkTarget,
+    RemoveRoute,
     RestoreTemplate,
     SaveState,
     ScaleTarget,
     StopAsking,
     SwitchApex,
-    WriteRoute,
 )
-from canaryd.core.model import CanarySpec
+from canaryd.core.model import CanarySpec, Mode
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.rollout.facts import (
     acts,
     close_run,
     enter,
+    retreat,
     state_of,
     target_of,
     waits,
     with_reason,
 )
+from canaryd.core.rollout.scalers import sleep_until_left, wake_all
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
 from canaryd.core.views import ServiceView
@@ -65,12 +67,15 @@ def target_gone(snap: Snapshot, now: float) -> Decision | None:
             f"Deployment {snap.key[1]} is gone; giving its Service the old selector back",
             *(_give_back(apex) for apex in snap.stray_apexes),
         )
+    if woken := wake_all(snap):
+        text = f"Deployment {snap.key[1]} is gone; giving its ScaledObject back as it was"
+        return acts(Reason.TARGET_GONE, text, *woken)
     return Decision(reason=Reason.TARGET_GONE, message=f"Deployment {snap.key[1]} does not exist")
 
 
 def not_ours(snap: Snapshot, now: float) -> Decision | None:
     """A Deployment that is not enrolled and never was: nothing of ours is left on its Service."""
-    known = snap.state is not None or snap.canary is not None or snap.stray_apexes
+    known = snap.state is not None or snap.canary is not None or snap.stray_apexes or wake_all(snap)
     if snap.resolution.enabled or known:
         return None
     return Decision(reason=Reason.NOT_ENROLLED, message='canaryd.io/enabled is not "true"')
@@ -78,17 +83,30 @@ def not_ours(snap: Snapshot, now: float) -> Decision | None:
 
 def leave(snap: Snapshot, now: float) -> Decision | None:
     """Leave step by step; each is recognised by looking at the objects."""
-    if snap.resolution.enabled:
-        return None
     state = snap.state
+    if snap.resolution.enabled and not _becomes_observed(snap):
+        return None
+    if state is not None and state.observing:
+        return acts(Reason.LEFT, "nothing was changed", Forget(), after=None)
     if state is None or not state.promoted:
         if snap.stray_apexes:
             return _recover(snap, now)
         # Never got as far as making anything but the Canary object, which says why.
-        return acts(Reason.LEFT, "nothing was enrolled", DeleteOwned(), Forget(), after=None)
+        done = (DeleteOwned(), *_unmark(snap), Forget())
+        return acts(Reason.LEFT, "nothing was enrolled", *done, after=None)
     if state.phase is not Phase.TERMINATING:
         return _announce(snap, now)
     return _restore_target(snap, now) or _give_apex_back(snap, now) or _remove(snap, now)
+
+
+def _becomes_observed(snap: Snapshot) -> bool:
+    """Whether an enrolled app is to be looked at only: it is given back first."""
+    spec, state = snap.fresh_spec, snap.state
+    if spec is None or spec.mode is not Mode.OBSERVE:
+        return False
+    if state is None:
+        return bool(snap.stray_apexes)  # enrolled, and its record was lost
+    return bool(state.promoted) and not state.observing
 
 
 def _recover(snap: Snapshot, now: float) -> Decision:
@@ -111,21 +129,25 @@ def _recover(snap: Snapshot, now: float) -> Decision:
 def _announce(snap: Snapshot, now: float) -> Decision:
     state = state_of(snap)
     message = "canaryd.io/enabled was removed: giving the app back"
+    if snap.resolution.enabled:
+        message = "canaryd.io/mode is observe: giving the app back"
     restored = state.failed
     if state.run is not None and state.run.revision != state.promoted:
         restored = state.run.revision
     closed = close_run(state, now, "Cancelled", Reason.LEAVING)
     saved = replace(enter(closed, Phase.TERMINATING, now, Reason.LEAVING, message), failed=restored)
     actions: list[Action] = [StopAsking(), SaveState(saved)]
-    if snap.route.weight:
-        actions.append(WriteRoute(0))
+    if snap.route.carries:
+        actions.append(retreat())
     return acts(Reason.LEAVING, message, *actions, Emit(Reason.LEAVING, message))
 
 
 def _restore_target(snap: Snapshot, now: float) -> Decision | None:
     state, target = state_of(snap), target_of(snap)
-    if snap.route.weight:
-        return acts(Reason.LEAVING, "all users to the primary first", WriteRoute(0))
+    if snap.route.carries:
+        return acts(Reason.LEAVING, "all users to the primary first", retreat())
+    if _apex_is_switched(snap) and (asleep := sleep_until_left(snap)) is not None:
+        return asleep
     bad = bool(state.failed) and snap.revision.name == state.failed
     if bad and _apex_is_switched(snap):
         message = (
@@ -170,10 +192,11 @@ def _give_apex_back(snap: Snapshot, now: float) -> Decision | None:
             )
     if snap.stray_apexes and state.reason != Reason.DRAINING:
         # Whoever pointed the Service back, we or a GitOps tool: the data plane has its time from
-        # the moment its endpoints were seen.
+        # the moment its endpoints were seen. A mesh leads to the primary's own Service, past this
+        # one, until its route is gone: it gets the same time to forget it.
         message = "the Service leads to the target's pods; draining the primary"
         drains = replace(with_reason(state, Reason.DRAINING, message), route_written_at=now)
-        return acts(Reason.DRAINING, message, SaveState(drains))
+        return acts(Reason.DRAINING, message, RemoveRoute(), SaveState(drains))
     left = state.route_written_at + _drain_s(snap) - now
     if snap.stray_apexes and left > 0:
         return waits(snap, Reason.DRAINING, f"draining for {left:.0f} s", after=left)
@@ -182,10 +205,17 @@ def _give_apex_back(snap: Snapshot, now: float) -> Decision | None:
 
 def _remove(snap: Snapshot, now: float) -> Decision:
     actions: list[Action] = [DeleteOwned(), *(_give_back(apex) for apex in snap.stray_apexes)]
-    if target_of(snap).annotations.get(names.MANAGED):
-        actions.append(MarkTarget(managed=False))
+    actions += _unmark(snap)
     message = f"Deployment {snap.key[1]} is on its own again"
-    return acts(Reason.LEFT, message, *actions, Emit(Reason.LEFT, message), Forget(), after=None)
+    # One that is looked at from now on begins anew at once.
+    after = 1.0 if snap.resolution.enabled else None
+    return acts(Reason.LEFT, message, *actions, Emit(Reason.LEFT, message), Forget(), after=after)
+
+
+def _unmark(snap: Snapshot) -> list[Action]:
+    """Also what the admission policy noted on an app that never was enrolled."""
+    marks = {names.MANAGED, names.AUTHOR} & target_of(snap).annotations.keys()
+    return [*wake_all(snap), *((MarkTarget(managed=False),) if marks else ())]
 
 
 def _apex_is_switched(snap: Snapshot) -> bool:

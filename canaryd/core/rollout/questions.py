@@ -5,22 +5,33 @@ an answer of an earlier evaluation never counts.
 Load tests are asked when a step begins, everything else at its end.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from canaryd.core import gates, verdicts
+from canaryd.core import gates, loads, verdicts
 from canaryd.core.decision import (
     Action,
     Ask,
     Decision,
     Question,
 )
-from canaryd.core.model import HookAnswer, HookSpec, HookType, LoadTestAnswer, MetricAnswer
+from canaryd.core.model import (
+    Builtin,
+    CanarySpec,
+    HookAnswer,
+    HookSpec,
+    HookType,
+    LoadTestAnswer,
+    MetricAnswer,
+    MetricCheck,
+    Side,
+)
 from canaryd.core.reasons import Reason
 from canaryd.core.rollout.facts import (
     run_of,
     spec_of,
 )
+from canaryd.core.shift import not_shifted
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import HookRecord, RolloutState, RunState, VerdictRecord
 
@@ -31,12 +42,36 @@ def ask_evaluation(snap: Snapshot) -> Decision | None:
     hooks = (*spec.hooks_of(HookType.ROLLBACK), *_in_turn(snap, spec.hooks_of(HookType.ROLLOUT)))
     questions = [Question(hook_id(snap, h), h) for h in hooks]
     questions += [
-        Question(_question_id(run, "metric", m.name), m, run.step_started_at) for m in spec.metrics
+        Question(question_id(run, "metric", m.name), m, run.step_started_at) for m in spec.metrics
+    ]
+    questions += [
+        Question(question_id(run, "primary", m.name), m, run.step_started_at, Side.PRIMARY)
+        for m in _compared(snap)
     ]
     # Normally running since the step began; asked here again only when the daemon restarted
     # meanwhile.
-    questions += [Question(_question_id(run, "load", t.name), t) for t in spec.load_tests]
+    questions += [Question(question_id(run, "load", t.name), t) for t in spec.load_tests]
     return _asking(snap, questions)
+
+
+def _compared(snap: Snapshot) -> tuple[MetricCheck, ...]:
+    """Built-ins that are asked of both sides at once, while both have users."""
+    both = 0 < run_of(snap).weight < 100
+    return tuple(m for m in spec_of(snap).metrics if m.builtin is not None) if both else ()
+
+
+def shift_trouble(snap: Snapshot) -> str:
+    """Why what the data plane counted is not the split that was written; empty when it may be."""
+    run = run_of(snap)
+    for check in _compared(snap):
+        if check.builtin not in (Builtin.SUCCESS_RATE, Builtin.ERROR_RATE):
+            continue
+        canary = snap.answers.get(question_id(run, "metric", check.name))
+        primary = snap.answers.get(question_id(run, "primary", check.name))
+        if isinstance(canary, MetricAnswer) and isinstance(primary, MetricAnswer):
+            others = run.matched or run.mirror > 0
+            return not_shifted(run.weight, canary, primary, has_others=others)
+    return ""
 
 
 def ask_hooks(
@@ -78,32 +113,56 @@ def begin_load_tests(snap: Snapshot, run: RunState) -> Iterable[Action]:
     tests = spec_of(snap).load_tests
     if not tests or run.step < 0:
         return ()
-    return (Ask(tuple(Question(_question_id(run, "load", t.name), t) for t in tests)),)
+    return (Ask(tuple(Question(question_id(run, "load", t.name), t) for t in tests)),)
 
 
 def check_results(snap: Snapshot) -> list[verdicts.CheckResult]:
     run, spec = run_of(snap), spec_of(snap)
-    given = {c.name: snap.answers.get(_question_id(run, "metric", c.name)) for c in spec.metrics}
-    shared = gates.share_requests(a for a in given.values() if isinstance(a, MetricAnswer))
-    answers = {a.check: a for a in shared}
-    results = [
-        gates.judge(check, answers[check.name], min_requests=spec.min_requests)
-        for check in spec.metrics
-        if check.name in answers
+    given = {c.name: snap.answers.get(question_id(run, "metric", c.name)) for c in spec.metrics}
+    answers = {name: a for name, a in given.items() if isinstance(a, MetricAnswer)}
+    tested = [
+        (test, answer)
+        for test in spec.load_tests
+        if isinstance(
+            answer := snap.answers.get(question_id(run, "load", test.name)), LoadTestAnswer
+        )
     ]
-    for test in spec.load_tests:
-        load = snap.answers.get(_question_id(run, "load", test.name))
-        if isinstance(load, LoadTestAnswer):
-            results.append(gates.judge_load_test(test, load))
-    return results
+    load = loads.add_up(answer for _, answer in tested)
+    beside = {c.name: snap.answers.get(question_id(run, "primary", c.name)) for c in spec.metrics}
+    primary = {name: a for name, a in beside.items() if isinstance(a, MetricAnswer)}
+    results = judge_metrics(spec, answers, load, primary)
+    return results + [loads.judge_load_test(test, answer) for test, answer in tested]
 
 
-def _question_id(run: RunState, kind: str, name: str) -> str:
+def judge_metrics(
+    spec: CanarySpec,
+    answers: Mapping[str, MetricAnswer],
+    load: loads.Load = loads.NO_LOAD,
+    primary: Mapping[str, MetricAnswer] | None = None,
+) -> list[verdicts.CheckResult]:
+    """Verdicts of the metrics that were answered; ``load`` is what load tests sent meanwhile,
+    ``primary`` what the other side answered to the same questions.
+    """
+    shared = {a.check: a for a in gates.share_requests(answers.values())}
+    return [
+        gates.judge(
+            check,
+            shared[check.name],
+            min_requests=spec.min_requests,
+            primary_answer=(primary or {}).get(check.name),
+            load=load,
+        )
+        for check in spec.metrics
+        if check.name in shared
+    ]
+
+
+def question_id(run: RunState, kind: str, name: str) -> str:
     return f"{run.id}/{run.evaluation}/{kind}/{name}"
 
 
 def hook_id(snap: Snapshot, hook: HookSpec) -> str:
-    return _question_id(run_of(snap), "hook", hook.name)
+    return question_id(run_of(snap), "hook", hook.name)
 
 
 def hook_result(answer: HookAnswer) -> verdicts.CheckResult:

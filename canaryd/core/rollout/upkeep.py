@@ -13,39 +13,36 @@ from canaryd.core.decision import (
     Action,
     Apply,
     Decision,
-    Delete,
     Emit,
     SaveState,
     ScalePrimary,
     ScaleTarget,
     WriteRoute,
 )
-from canaryd.core.kinds import (
-    HORIZONTAL_POD_AUTOSCALER,
-    NETWORK_POLICY,
-    POD_DISRUPTION_BUDGET,
-)
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.rollout.facts import (
     acts,
-    apex_points_at_primary,
+    apex_is_in_order,
     app_of,
-    applied_weight,
     apply_primary,
     canary_service_name,
     drain_s,
     parks,
-    point_apex_at_primary,
+    point_apex_as_decided,
     primary_serves,
+    retreat,
     routes_as_decided,
     spec_of,
     state_of,
+    store_snapshot,
     target_of,
     waits,
     wanted_primary_revision,
+    wanted_routing,
     with_reason,
 )
+from canaryd.core.rollout.satellites import outdated_satellites, outdated_scaler
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
 from canaryd.core.status import OBSTACLE_REASONS, StatusInput, claims
@@ -54,7 +51,9 @@ from canaryd.core.views import JsonDict
 DRIFT_WINDOW_S = 600.0
 DRIFT_LIMIT = 10
 SERVICE_LATE_S = 5.0
-"""A Service is written within a moment of the run's beginning, or its write had failed."""
+"""A Service is written within a moment of the run's beginning, and a primary within one of the
+promotion's, or the write had failed.
+"""
 HEALTH = frozenset({"PrimaryReady", "CanaryReady", "TrafficRouted"})
 """Conditions that change without a decision of ours."""
 
@@ -77,7 +76,9 @@ def primary_lost(snap: Snapshot, now: float) -> Decision | None:
             replace(with_reason(state, Reason.PRIMARY_REBUILT, message), primary_fingerprint="")
         ),
         *(Apply(m) for m in outdated_satellites(snap)),
+        *recorded_again(snap, revision),
         apply_primary(snap, revision),
+        *(Apply(m) for m in outdated_scaler(snap)),
         Emit(Reason.PRIMARY_REBUILT, message, "Warning"),
     )
 
@@ -88,7 +89,7 @@ def primary_parked(snap: Snapshot, now: float) -> Decision | None:
     if primary is None or primary.replicas > 0:
         return None
     wanted = max(1, state.replicas)
-    return _repair(
+    return repair(
         snap,
         now,
         Reason.PRIMARY_SCALED,
@@ -110,10 +111,8 @@ def primary_changed(snap: Snapshot, now: float) -> Decision | None:
     if primary.annotations.get(names.REVISION) == revision and same_template:
         return None
     if state.phase is Phase.PROMOTING and primary.annotations.get(names.REVISION) != revision:
-        return acts(
-            Reason.PROMOTING, f"rolling the primary to {revision}", apply_primary(snap, revision)
-        )
-    return _repair(
+        return _roll_again(snap, now, revision)
+    return repair(
         snap,
         now,
         Reason.PRIMARY_DRIFT,
@@ -121,6 +120,25 @@ def primary_changed(snap: Snapshot, now: float) -> Decision | None:
         replace(state, primary_fingerprint=""),
         apply_primary(snap, revision),
     )
+
+
+def _roll_again(snap: Snapshot, now: float, revision: str) -> Decision:
+    """A primary that did not get the revision to run has its time once it has: a daemon or an API
+    server that was away must not fail a promotion.
+    """
+    state, run = state_of(snap), state_of(snap).run
+    message = f"rolling the primary to {revision}"
+    actions = [*recorded_again(snap, revision), apply_primary(snap, revision)]
+    if run is not None and now - (run.promotion_started_at or now) > SERVICE_LATE_S:
+        actions.append(SaveState(replace(state, run=replace(run, promotion_started_at=now))))
+    return acts(Reason.PROMOTING, message, *actions)
+
+
+def recorded_again(snap: Snapshot, revision: str) -> tuple[Action, ...]:
+    """The record of a revision, which somebody may have deleted, while the target still has it;
+    recording it twice does nothing.
+    """
+    return (store_snapshot(snap, revision),) if snap.revision.name == revision else ()
 
 
 def fingerprint_known(snap: Snapshot, now: float) -> Decision | None:
@@ -158,33 +176,23 @@ def services_lost(snap: Snapshot, now: float) -> Decision | None:
     return acts(Reason.SERVICE_WRITTEN, f"writing Service {listed}", *actions)
 
 
-def satellites_changed(snap: Snapshot, now: float) -> Decision | None:
-    """Edits of the target's autoscaler, budgets and policies reach the primary's copies;
-    vanished originals take theirs along.
-    """
-    actions: list[Action] = [Apply(m) for m in outdated_satellites(snap)]
-    actions += _orphaned_satellites(snap)
-    if not actions:
-        return None
-    return acts(Reason.SATELLITE_CHANGED, "following what selects the target's pods", *actions)
-
-
 def apex_drift(snap: Snapshot, now: float) -> Decision | None:
     """The apex selector is put back at once: with the old one users would reach an idle target
     (case X12).
     """
-    if apex_points_at_primary(snap) or not primary_serves(snap):
+    if apex_is_in_order(snap) or not primary_serves(snap):
         return None
-    apex = app_of(snap).apex
+    apex, switch = app_of(snap).apex, point_apex_as_decided(snap)
+    side = "canary" if names.POD_TEMPLATE_HASH in dict(switch.selector) else "primary"
     cost = "" if target_of(snap).ready else "; until then its users may have got no answer"
-    return _repair(
+    return repair(
         snap,
         now,
         Reason.SELECTOR_DRIFT,
         f"the selector of Service {apex.id.name} was changed by somebody else; pointing it at the"
-        f" primary again{cost}",
+        f" {side} again{cost}",
         replace(state_of(snap), route_written_at=now),
-        point_apex_at_primary(snap),
+        switch,
         limit=False,
     )
 
@@ -193,19 +201,19 @@ def stranded(snap: Snapshot, now: float) -> Decision | None:
     """Users leave a canary without ready pods, and one that no run answers for, also while an
     obstacle, or a record that cannot be read, keeps us from everything else.
     """
-    weight, run = snap.route.weight, snap.state.run if snap.state else None
-    hindered = bool(snap.state_error) or (snap.app is None and (run is None or not run.weight))
-    if not weight or not hindered:
+    said, run = snap.route.routing, snap.state.run if snap.state else None
+    hindered = bool(snap.state_error) or (snap.app is None and (run is None or not run.carries))
+    if said is None or said.is_retreat or not hindered:
         return None
     canaries = [n for n, s in snap.services.items() if s.labels.get(names.LABEL_ROLE) == "canary"]
-    message = f"no canary pod is ready at weight {weight}: users are back on the primary"
+    message = f"no canary pod is ready at {said}: users are back on the primary"
     if any(snap.ready(name) for name in canaries):
         # With an unreadable record there may be a run; without a ready primary, no better place.
         if snap.state_error or snap.primary is None or not snap.primary.ready:
             return None
-        message = f"no run answers for weight {weight}: users are back on the primary"
+        message = f"no run answers for {said}: users are back on the primary"
     return acts(
-        Reason.CANARY_LOST, message, WriteRoute(0), Emit(Reason.CANARY_LOST, message, "Warning")
+        Reason.CANARY_LOST, message, retreat(), Emit(Reason.CANARY_LOST, message, "Warning")
     )
 
 
@@ -214,32 +222,52 @@ def unwanted_weight(snap: Snapshot, now: float) -> Decision | None:
     changes: a crash right after a run ended must not leave them to a Service without pods.
     """
     run = state_of(snap).run
-    if not applied_weight(snap) or (run is not None and run.weight):
+    if not snap.route.carries or (run is not None and run.carries):
         return None
     return route_drift(snap, now)
+
+
+def cautions_told(snap: Snapshot, now: float) -> Decision | None:
+    """What will surprise is told once, and forgotten when it is over."""
+    state, found = state_of(snap), app_of(snap).cautions
+    if state.cautions == found:
+        return None
+    new = [text for text in found if text not in state.cautions]
+    message = "; ".join(new) or "no caution is left"
+    saved = SaveState(replace(state, cautions=found))
+    told = (Emit(Reason.CAUTION, text, "Warning") for text in new)
+    return acts(Reason.CAUTION, message, saved, *told)
 
 
 def route_drift(snap: Snapshot, now: float) -> Decision | None:
     """The route says what was decided; a step during which it did not starts over."""
     state = state_of(snap)
-    wanted = state.run.weight if state.run is not None else 0
-    if snap.route.in_sync and snap.route.weight == wanted:
+    wanted, applied = wanted_routing(snap), snap.route.routing
+    if routes_as_decided(snap):
         return None
-    applied = snap.route.weight
-    if state.phase is Phase.PROMOTING and snap.route.in_sync and (applied or 0) < wanted:
+    handed_back = applied is not None and applied.weight < wanted.weight
+    if state.phase is Phase.PROMOTING and snap.route.in_sync and handed_back:
         # The primary is about to get everybody: a hand-back that could not be recorded stands.
         return None
     if applied is None or not snap.route.in_sync:
-        message = f"writing the canary route at weight {wanted}"
+        message = f"writing the canary route at {wanted}"
     else:
-        message = f"the canary weight was {applied}, not {wanted}; writing it again"
+        message = f"the canary route said {applied}, not {wanted}; writing it again"
     run = state.run
     if run is not None and run.step >= 0:
-        state = replace(state, run=replace(run, step_started_at=now))
+        # Also what was asked already: it is about another split.
+        again = replace(run, step_started_at=now, evaluation=run.evaluation + 1)
+        state = replace(state, run=again)
     if applied is not None and applied != wanted:
         state = replace(state, route_written_at=now)
-        return _repair(
-            snap, now, Reason.TRAFFIC_DRIFT, message, state, WriteRoute(wanted), limit=wanted > 0
+        return repair(
+            snap,
+            now,
+            Reason.TRAFFIC_DRIFT,
+            message,
+            state,
+            WriteRoute(wanted),
+            limit=not wanted.is_retreat,
         )
     return acts(Reason.TRAFFIC_DRIFT, message, SaveState(state), WriteRoute(wanted))
 
@@ -247,14 +275,15 @@ def route_drift(snap: Snapshot, now: float) -> Decision | None:
 def idle_target(snap: Snapshot, now: float) -> Decision | None:
     """Between runs the target has no pods; replicas that somebody gave it are for the primary."""
     state, target = state_of(snap), target_of(snap)
-    if state.run is not None or not parks(snap) or target.replicas == 0:
+    is_tried = state.run is not None and state.phase is not Phase.WATCHING
+    if is_tried or not parks(snap) or target.replicas == 0:
         return None
     hold = drain_s(snap)
     if state.phase is Phase.FAILED:
         hold = max(hold, spec_of(snap).keep_failed_s)
     # Also after a revert, or a selector or weight put back: users may still be on their way here.
     left = max(state.settled_at + hold, state.route_written_at + drain_s(snap)) - now
-    if applied_weight(snap) or left > 0:
+    if snap.route.carries or left > 0:
         return waits(
             snap,
             Reason.DRAINING,
@@ -269,7 +298,7 @@ def idle_target(snap: Snapshot, now: float) -> Decision | None:
     message = f"scaling Deployment {target.id.name} to zero"
     if (
         state.phase is not Phase.FAILED
-        and app_of(snap).autoscaler is None
+        and not app_of(snap).is_autoscaled
         and target.replicas != state.replicas
     ):
         message = f"{target.replicas} replicas were asked for: they are the primary's; {message}"
@@ -324,7 +353,7 @@ def health_changed(snap: Snapshot, now: float) -> Decision | None:
 def primary_scale(snap: Snapshot, now: float) -> Decision | None:
     """Without an autoscaler the primary has the replicas the app is to have (never below one)."""
     state, primary = state_of(snap), snap.primary
-    if primary is None or app_of(snap).autoscaler is not None or primary.replicas == state.replicas:
+    if primary is None or app_of(snap).is_autoscaled or primary.replicas == state.replicas:
         return None
     if state.run is not None:
         return None
@@ -333,32 +362,6 @@ def primary_scale(snap: Snapshot, now: float) -> Decision | None:
     message = f"{names.primary_name(snap.key[1])} was scaled to {replicas}; later runs use that"
     saved = replace(with_reason(state, Reason.PRIMARY_SCALED, message), replicas=replicas)
     return acts(Reason.PRIMARY_SCALED, message, SaveState(saved))
-
-
-def outdated_satellites(snap: Snapshot) -> list[JsonDict]:
-    """Copies that do not exist or do not follow their original any more."""
-    found = []
-    for manifest in wanted_satellites(snap):
-        key = f"{manifest['kind']}/{manifest['metadata']['name']}"
-        existing = snap.satellites.get(key)
-        digest = manifest["metadata"]["annotations"][names.APPLIED]
-        if existing is None or existing.annotations.get(names.APPLIED) != digest:
-            found.append(manifest)
-    return found
-
-
-def wanted_satellites(snap: Snapshot) -> list[JsonDict]:
-    """Copies of everything that selects or scales the target."""
-    app = app_of(snap)
-    made = [
-        manifests.disruption_budget_copy(b, app.target, app.label, app.value) for b in app.budgets
-    ]
-    made += [
-        manifests.network_policy_copy(p, app.target, app.label, app.value) for p in app.policies
-    ]
-    if app.autoscaler is not None:
-        made.append(manifests.autoscaler_copy(app.autoscaler, app.target))
-    return made
 
 
 def missing_services(snap: Snapshot) -> list[JsonDict]:
@@ -396,20 +399,7 @@ def analysed_pods(snap: Snapshot) -> str:
     )
 
 
-def _orphaned_satellites(snap: Snapshot) -> list[Action]:
-    wanted = {f"{m['kind']}/{m['metadata']['name']}" for m in wanted_satellites(snap)}
-    kinds = {
-        kind.kind: kind
-        for kind in (HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET, NETWORK_POLICY)
-    }
-    return [
-        Delete(kinds[key.partition("/")[0]], view.id.name, view.id.uid)
-        for key, view in snap.satellites.items()
-        if key not in wanted
-    ]
-
-
-def _repair(
+def repair(
     snap: Snapshot,
     now: float,
     reason: Reason,
@@ -426,7 +416,7 @@ def _repair(
     if limit and recent and count > DRIFT_LIMIT:
         return waits(
             snap,
-            reason,
+            Reason.CONTESTED,
             f"{message}: stopped after {DRIFT_LIMIT} repairs in {DRIFT_WINDOW_S / 60:.0f} minutes;"
             " find the other writer",
             after=state.drift_at + DRIFT_WINDOW_S - now,

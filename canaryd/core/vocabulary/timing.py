@@ -1,0 +1,183 @@
+"""Keys about the course of a run: its weights or steps, its times, its pods, its hours."""
+
+from canaryd.core import rule as types
+from canaryd.core.model import IdlePolicy
+from canaryd.core.rule import Rule, Section
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        key="interval",
+        type=types.DURATION,
+        section=Section.TIMING,
+        default="1m",
+        example="30s",
+        at_least="10s",
+        at_most="24h",
+        meaning="Time between two judgements, and the window the built-in metrics look back over.",
+    ),
+    Rule(
+        key="step-weight",
+        type=types.PERCENT,
+        section=Section.TIMING,
+        default="10",
+        example="5",
+        at_least="1",
+        excludes=("weights", "steps"),
+        meaning="Traffic that each step adds, until `max-weight`.",
+    ),
+    Rule(
+        key="max-weight",
+        type=types.PERCENT,
+        section=Section.TIMING,
+        default="50",
+        example="40",
+        at_least="1",
+        excludes=("weights", "steps"),
+        meaning="Weight of the last step, exactly: 20 and 50 make 20, 40, 50.",
+    ),
+    Rule(
+        key="weights",
+        type=types.WEIGHTS,
+        section=Section.TIMING,
+        default_note="made of `step-weight` and `max-weight`",
+        example="1,5,20,50",
+        excludes=("step-weight", "max-weight", "steps"),
+        meaning="The weights of all steps.",
+    ),
+    Rule(
+        key="steps",
+        type=types.STEPS,
+        section=Section.TIMING,
+        default_note="made of the weights",
+        example="weight 5; pause 2m; weight 25; gate qa; weight 50; analyze 10m",
+        excludes=("weights", "step-weight", "max-weight"),
+        meaning=(
+            "The course of a canary, statement by statement; see [steps](#steps-of-a-canary). "
+            "What the last of them leave is judged once more, if it was not, and promoted."
+        ),
+    ),
+    Rule(
+        key="iterations",
+        type=types.INT,
+        section=Section.TIMING,
+        default="10",
+        example="6",
+        at_least="1",
+        at_most="1000",
+        meaning="Passing judgements, one an interval, that strategies `ab` and `blue-green` take.",
+    ),
+    Rule(
+        key="promotion-step-weight",
+        type=types.PERCENT,
+        section=Section.TIMING,
+        default="100",
+        example="25",
+        at_least="1",
+        meaning="Traffic that goes back to the primary at a time, once it runs the new revision.",
+    ),
+    Rule(
+        key="warmup",
+        type=types.DURATION,
+        section=Section.TIMING,
+        default="0s",
+        example="2m",
+        at_most="24h",
+        meaning="No verdicts for this long after the first stage has begun.",
+    ),
+    Rule(
+        key="progress-deadline",
+        type=types.DURATION,
+        section=Section.TIMING,
+        default="10m",
+        example="5m",
+        at_least="1s",
+        at_most="24h",
+        meaning="How long pods may take to become ready.",
+    ),
+    Rule(
+        key="max-duration",
+        type=types.DURATION,
+        section=Section.TIMING,
+        default="24h",
+        example="3h",
+        at_least="10s",
+        at_most="720h",
+        meaning="How long the whole run may take, waits included; then `on-failure`.",
+    ),
+    Rule(
+        key="inconclusive-deadline",
+        type=types.DURATION,
+        section=Section.TIMING,
+        default_note="the longer of 30m and 10 intervals",
+        example="45m",
+        at_least="10s",
+        at_most="720h",
+        meaning="How long verdicts may lack data or requests in a row; then `on-failure`.",
+    ),
+    Rule(
+        key="primary-ready",
+        type=types.PERCENT,
+        section=Section.TIMING,
+        default="100",
+        example="80",
+        at_least="1",
+        meaning="Share of the primary's pods that must be ready.",
+    ),
+    Rule(
+        key="canary-ready",
+        type=types.PERCENT,
+        section=Section.TIMING,
+        default="100",
+        example="80",
+        at_least="1",
+        meaning="Share of the canary's pods that must be ready.",
+    ),
+    Rule(
+        key="canary-replicas",
+        type=types.REPLICAS,
+        section=Section.TIMING,
+        default="match",
+        example="20%",
+        meaning=(
+            "Pods of the canary: as many as the primary has, a number, or a share of the "
+            "primary's; never fewer than its share of the users takes."
+        ),
+    ),
+    Rule(
+        key="scale-down-delay",
+        type=types.DURATION,
+        section=Section.TIMING,
+        default="30s",
+        example="60s",
+        at_most="1h",
+        meaning="Time between weight 0 and the first pod that goes.",
+    ),
+    Rule(
+        key="idle",
+        type=types.CHOICE,
+        section=Section.TIMING,
+        default="scale-to-zero",
+        example="keep",
+        choices=tuple(IdlePolicy),
+        meaning="What becomes of the Deployment's own pods between runs.",
+    ),
+    Rule(
+        key="schedule",
+        type=types.SCHEDULE,
+        section=Section.TIMING,
+        default_note="always",
+        example="Mon-Thu 09:00-16:30 Europe/Berlin; Fri 09:00-12:00 Europe/Berlin",
+        meaning=(
+            "When a run may begin and move on. A window that ends before it begins ends on the "
+            "next day. Users are taken off a failing canary at any time."
+        ),
+    ),
+    Rule(
+        key="freeze",
+        type=types.FREEZE,
+        section=Section.TIMING,
+        default_note="never",
+        example="2026-12-20T00:00:00Z/2027-01-04T00:00:00Z",
+        meaning="When no run begins; one that is under way goes on.",
+    ),
+)

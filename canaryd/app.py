@@ -11,14 +11,14 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from canaryd import __version__
-from canaryd.config.settings import Settings
-from canaryd.controller.gather import Freshness, Gatherer
+from canaryd.config.settings import Providers, Settings
+from canaryd.controller.freshness import Freshness
+from canaryd.controller.gather import Gatherer
 from canaryd.controller.inquiries import Inquiries
 from canaryd.controller.journal import ReconcileJournal
 from canaryd.controller.manager import Elector, Log, Manager
@@ -27,40 +27,45 @@ from canaryd.controller.reconcile import Journal, Reconciler
 from canaryd.controller.snapshots import SnapshotStore
 from canaryd.controller.tracker import Tracker
 from canaryd.controller.workqueue import WorkQueue
-from canaryd.core import names, views
+from canaryd.core import names, routes_smi, views
 from canaryd.core.kinds import (
     CANARY,
     CONFIG_MAP,
     DEPLOYMENT,
     ENDPOINT_SLICE,
     HORIZONTAL_POD_AUTOSCALER,
+    HTTP_ROUTE,
     INGRESS,
     NAMESPACE,
     NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
+    SCALED_OBJECT,
     SECRET,
     SERVICE,
-    Kind,
 )
+from canaryd.core.model import Dialect, Provider
 from canaryd.egress.client import EgressClient
 from canaryd.egress.policy import EgressPolicy
 from canaryd.kube.client import KubeClient
 from canaryd.kube.events import EventRecorder
 from canaryd.kube.kubeconfig import Connection, load_connection
 from canaryd.kube.lease import LeaderElector
-from canaryd.kube.reflector import Interest, Reflector
+from canaryd.kube.served import ServedVersion
 from canaryd.kube.store import Store
+from canaryd.kube.watches import Watches, WatchNotes
 from canaryd.loadtest.runner import ChildProcessRunner
-from canaryd.metrics.builtin_queries import Dialect
 from canaryd.metrics.registry import KINDS, MetricSources
 from canaryd.ports.cache import Cache
 from canaryd.ports.clock import Clock
-from canaryd.ports.kube import Manifest
 from canaryd.ports.load_test import LoadTester
 from canaryd.ports.metric_provider import MetricProvider
 from canaryd.ports.recorder import Recorder
+from canaryd.ports.router import Router, Routers
 from canaryd.ports.webhook import HookCaller
+from canaryd.routers.gateway import GatewayRouter
 from canaryd.routers.nginx import NginxRouter
+from canaryd.routers.none import SelectorRouter
+from canaryd.routers.smi import SmiRouter
 from canaryd.server import health
 from canaryd.telemetry import logging as telemetry_logging
 from canaryd.telemetry.clock import SteadyClock
@@ -68,7 +73,6 @@ from canaryd.telemetry.logging import get_logger
 from canaryd.telemetry.prometheus import Telemetry
 from canaryd.webhooks.client import WebhookClient
 
-V = TypeVar("V")
 DEPLOYMENT_MARK = b"canaryd.io/"
 """A Deployment whose JSON does not contain this is none of ours and is dropped undecoded."""
 
@@ -80,10 +84,14 @@ class Options:
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; empty for the whole cluster."""
     secrets: bool = True
-    annotation_prefix: str = "nginx.ingress.kubernetes.io"
-    propagation_s: float = 3.0
+    providers: Providers = field(default_factory=Providers)
+    keda: bool = False
+    """ScaledObjects are looked after."""
+    is_kept: bool = False
+    """Selectors and replicas are kept at admission."""
     defaults: Mapping[str, str] = field(default_factory=dict)
     workers: int = 16
+    run_limit: int = 0
     resync_s: float = 600.0
     once: bool = False
     dry_run: bool = False
@@ -101,65 +109,7 @@ class Outside:
     clock: Clock
     journal: Journal
     log: Log
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchNotes:
-    """Who is told of trouble with watches: resource and reason; resource of what was unreadable."""
-
-    restarted: Callable[[str, str], None] = lambda _resource, _reason: None
-    undecodable: Callable[[str], None] = lambda _resource: None
-
-
-class Watches:
-    """Stores and the reflectors that fill them, one per kind and watched namespace."""
-
-    def __init__(
-        self, client: KubeClient, options: Options, clock: Clock, notes: WatchNotes
-    ) -> None:
-        self._client = client
-        self._options = options
-        self._clock = clock
-        self._notes = notes
-        self._stores: dict[tuple[str, str], Store[Any]] = {}
-        self.reflectors: list[Reflector] = []
-
-    def store(
-        self,
-        kind: Kind,
-        project: Callable[[Manifest], V | None],
-        on_change: Callable[[V | None, V | None], None],
-        *,
-        metadata_only: bool = False,
-        label_selector: str = "",
-        mark: bytes = b"",
-        indexers: Mapping[str, Callable[[V], Any]] | None = None,
-    ) -> Store[V]:
-        """A store for one kind, and its reflectors."""
-        store: Store[V] = Store(project, indexers=indexers or {}, on_change=on_change)
-        self._stores[kind.api_version, kind.kind] = store
-        scopes: tuple[str | None, ...] = self._options.namespaces or (None,)
-        for namespace in scopes if kind.namespaced else (None,):
-            interest = Interest(kind, namespace, label_selector, metadata_only, mark)
-            self.reflectors.append(
-                Reflector(
-                    self._client,
-                    interest,
-                    store,
-                    clock=self._clock,
-                    on_restart=self._notes.restarted,
-                    on_undecodable=self._notes.undecodable,
-                )
-            )
-        return store
-
-    def observe(self, manifest: Manifest) -> None:
-        """Let the store of a kind see what a write of ours came back with."""
-        store = self._stores.get(
-            (str(manifest.get("apiVersion", "")), str(manifest.get("kind", "")))
-        )
-        if store is not None:
-            store.observe(manifest)
+    on_notification_dropped: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,24 +128,40 @@ def assemble(
     """Build the controller on a client. The caller connects ``watches.observe`` to the client."""
     queue = WorkQueue()
     tracker = Tracker(queue)
-    watches = Watches(client, options, outside.clock, notes or WatchNotes())
-    cache = _cache(watches, tracker, options)
-    tracker.follow(cache.deployments)
-    router = NginxRouter(
+    watches = Watches(
         client,
-        cache.ingresses,
-        prefix=options.annotation_prefix,
-        propagation_s=options.propagation_s,
+        options.namespaces,
+        outside.clock,
+        notes or WatchNotes(),
+        on_served=tracker.resync,
     )
+    splits = ServedVersion(client, routes_smi.versions(options.providers.smi.version))
+    cache = _cache(watches, tracker, options, splits)
+    tracker.follow(cache.deployments)
+    routers = _routers(client, cache, options, splits)
     inquiries = Inquiries(
-        outside.metrics, outside.hooks, outside.load_tester, queue.add, outside.log
+        outside.metrics,
+        outside.hooks,
+        outside.load_tester,
+        queue.add,
+        outside.log,
+        on_dropped=outside.on_notification_dropped,
     )
     freshness = Freshness()
-    gatherer = Gatherer(client, cache, router, inquiries, options.defaults, freshness)
+    gatherer = Gatherer(
+        client,
+        cache,
+        routers,
+        inquiries,
+        options.defaults,
+        freshness,
+        is_kept=options.is_kept,
+        run_limit=options.run_limit,
+    )
     tools = Tools(
         api=client,
         cache=cache,
-        router=router,
+        routers=routers,
         inquiries=inquiries,
         recorder=outside.recorder,
         clock=outside.clock,
@@ -221,11 +187,54 @@ def assemble(
     return Controller(manager, watches, cache, queue)
 
 
-def _cache(watches: Watches, tracker: Tracker, options: Options) -> Cache:
+def _routers(client: KubeClient, cache: Cache, options: Options, splits: ServedVersion) -> Routers:
+    """The enabled providers; a new one is one entry."""
+    enabled: dict[Provider, Router] = {}
+    nginx = options.providers.nginx
+    if nginx.enabled:
+        enabled[Provider.NGINX] = NginxRouter(
+            client,
+            cache.ingresses,
+            prefix=nginx.annotation_prefix,
+            dialect=Dialect(nginx.dialect),
+            propagation_s=nginx.propagation_s,
+        )
+    gateway = options.providers.gateway
+    if gateway.enabled:
+        enabled[Provider.GATEWAY] = GatewayRouter(
+            client,
+            cache.http_routes,
+            dialect=gateway.dialect,
+            propagation_s=gateway.propagation_s,
+        )
+    smi = options.providers.smi
+    if smi.enabled:
+        enabled[Provider.SMI] = SmiRouter(
+            client,
+            cache.traffic_splits,
+            routes=cache.http_routes,
+            kind=lambda: splits.kind,
+            choices=splits.choices,
+            dialect=Dialect(smi.dialect),
+            propagation_s=smi.propagation_s,
+        )
+    none = options.providers.none
+    if none.enabled:
+        enabled[Provider.NONE] = SelectorRouter(
+            client, cache.services, cache.endpoint_slices, propagation_s=none.propagation_s
+        )
+    return Routers(enabled)
+
+
+def _cache(watches: Watches, tracker: Tracker, options: Options, splits: ServedVersion) -> Cache:
     whole_cluster = not options.namespaces
     return Cache(
         deployments=watches.store(
-            DEPLOYMENT, views.deployment_view, tracker.deployment, mark=DEPLOYMENT_MARK
+            DEPLOYMENT,
+            views.deployment_view,
+            tracker.deployment,
+            mark=DEPLOYMENT_MARK,
+            renew=views.deployment_view,
         ),
         services=watches.store(SERVICE, views.service_view, tracker.service),
         endpoint_slices=watches.store(
@@ -235,7 +244,11 @@ def _cache(watches: Watches, tracker: Tracker, options: Options) -> Cache:
             label_selector=names.LABEL_TARGET,
             indexers={"target": lambda piece: [(piece.id.namespace, piece.target)]},
         ),
-        ingresses=watches.store(INGRESS, views.object_view, tracker.object),
+        ingresses=(
+            watches.store(INGRESS, views.object_view, tracker.object)
+            if options.providers.nginx.enabled
+            else Store(views.object_view)  # nobody may use them: not watched, and no right to it
+        ),
         autoscalers=watches.store(HORIZONTAL_POD_AUTOSCALER, views.object_view, tracker.object),
         budgets=watches.store(POD_DISRUPTION_BUDGET, views.object_view, tracker.object),
         policies=watches.store(NETWORK_POLICY, views.object_view, tracker.object),
@@ -253,10 +266,29 @@ def _cache(watches: Watches, tracker: Tracker, options: Options) -> Cache:
             else None
         ),
         canaries=watches.store(CANARY, views.canary_view, tracker.canary),
+        http_routes=(
+            watches.store(HTTP_ROUTE, views.http_route_view, tracker.object, optional=True)
+            if options.providers.gateway.enabled
+            else Store(views.http_route_view)
+        ),
+        traffic_splits=(
+            watches.store(
+                splits.kind, views.object_view, tracker.object, optional=True, served=splits
+            )
+            if options.providers.smi.enabled
+            else Store(views.object_view)
+        ),
+        scaled_objects=(
+            watches.store(SCALED_OBJECT, views.object_view, tracker.object, optional=True)
+            if options.keda
+            else None
+        ),
     )
 
 
 # --- the process ---
+
+_Work = Callable[[], Coroutine[object, object, None]]
 
 
 def run(settings: Settings) -> int:
@@ -330,9 +362,11 @@ async def serve(settings: Settings, connection: Connection) -> None:
             clock=clock,
             journal=ReconcileJournal(get_logger("canaryd.controller"), telemetry),
             log=log,
+            on_notification_dropped=telemetry.notification_dropped,
         )
+        writer = _guarded(client, elector, settings)
         controller = assemble(
-            _guarded(client, elector, settings),
+            writer,
             _options(settings),
             outside,
             WatchNotes(restarted=telemetry.watch_restarted, undecodable=telemetry.decode_failed),
@@ -347,21 +381,45 @@ async def serve(settings: Settings, connection: Connection) -> None:
         log.info("canaryd starts", version=__version__, identity=identity, probes=f"{host}:{port}")
         if elector is None:
             telemetry.leading(is_leader=True)
+        work: dict[str, _Work] = {"events": recorder.run}
+        if settings.admission.keep == "webhook" and not (settings.once or settings.dry_run):
+            guard = elector.guard if elector is not None else lambda: None
+            place = connection.namespace
+            served = _webhook(settings, writer, place, guard, clock, telemetry)
+            work["webhook certificate"] = await exits.enter_async_context(served)
         async with asyncio.TaskGroup() as group:
-            recording = group.create_task(recorder.run(), name="events")
+            beside = [group.create_task(run(), name=name) for name, run in work.items()]
             await controller.manager.run()
-            recording.cancel()
+            for task in beside:
+                task.cancel()
+
+
+def _webhook(
+    settings: Settings,
+    writer: KubeClient,
+    namespace: str,
+    guard: Callable[[], None],
+    clock: Clock,
+    telemetry: Telemetry,
+) -> AbstractAsyncContextManager[_Work]:
+    """The admission webhook; only now, because it needs a library that nobody else needs."""
+    from canaryd.server import admission  # noqa: PLC0415
+
+    return admission.serve(
+        settings, writer, namespace=namespace, guard=guard, clock=clock, telemetry=telemetry
+    )
 
 
 def _options(settings: Settings) -> Options:
-    nginx = settings.providers.nginx
     return Options(
         namespaces=settings.scope.namespaces,
         secrets=settings.secrets.access == "all",
-        annotation_prefix=nginx.annotation_prefix,
-        propagation_s=nginx.propagation_s,
+        providers=settings.providers,
+        keda=settings.autoscalers.keda.enabled,
+        is_kept=settings.admission.keep != "off",
         defaults=settings.defaults,
         workers=settings.workers,
+        run_limit=settings.max_runs,
         resync_s=settings.resync_s,
         once=settings.once,
         dry_run=settings.dry_run,
@@ -414,7 +472,6 @@ def _cluster_ip(cache: Cache, namespace: str, name: str) -> str | None:
 
 
 def _metric_sources(settings: Settings, egress: EgressClient, clock: Clock) -> MetricSources:
-    dialect = Dialect(settings.providers.nginx.dialect)
     return MetricSources(
         {
             name: KINDS[source.type](
@@ -422,7 +479,6 @@ def _metric_sources(settings: Settings, egress: EgressClient, clock: Clock) -> M
                 source.url,
                 http=egress.for_source(source.url),
                 clock=clock,
-                dialect=dialect,
                 timeout_s=source.timeout_s,
             )
             for name, source in settings.metric_sources.items()

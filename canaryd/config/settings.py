@@ -278,10 +278,71 @@ class Nginx(Section):
     """Seconds until a written weight is in force at every replica of the controller."""
 
 
+class Smi(Section):
+    """Traffic by SMI TrafficSplits, for Linkerd with its SMI extension and for private readers."""
+
+    enabled: bool = False
+    """Whether apps may use this provider."""
+    version: Literal["auto", "v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"] = "auto"
+    """Version of the kind. `auto` asks the cluster, and takes v1alpha2, v1alpha4, v1alpha3 or
+    v1alpha1, whichever it has first."""
+    dialect: Literal["linkerd"] = "linkerd"
+    """Whose metrics count requests."""
+    propagation_s: Annotated[Seconds, Field(ge=0, le=300)] = 3.0
+    """Seconds until a written weight is in force at every proxy of the mesh."""
+
+
+class Gateway(Section):
+    """Traffic by the backends of HTTPRoutes (Gateway API), of gateways and of meshes (GAMMA)."""
+
+    enabled: bool = False
+    """Whether apps may use this provider."""
+    dialect: Literal[
+        "traefik",
+        "kgateway",
+        "contour",
+        "istio",
+        "istio-ambient",
+        "linkerd",
+        "envoy-gateway",
+        "nginx-gateway-fabric",
+        "other",
+    ] = "other"
+    """Who reads the routes, and whose metrics count requests. The last three have no metrics that
+    tell canary and primary apart: their apps need queries of their own (`metric.<name>.query`)."""
+    propagation_s: Annotated[Seconds, Field(ge=0, le=300)] = 3.0
+    """Seconds until written weights are in force at every replica of the data plane."""
+
+
+class NoRouter(Section):
+    """Traffic by the selector of the Service alone: all or nothing, for blue/green."""
+
+    enabled: bool = True
+    """Whether apps may use this provider. It needs no right that canaryd has not anyway."""
+    propagation_s: Annotated[Seconds, Field(ge=0, le=300)] = 3.0
+    """Seconds until whoever follows the Service goes to its new endpoints."""
+
+
 class Providers(Section):
     """Who may carry traffic."""
 
     nginx: Nginx = Nginx()
+    smi: Smi = Smi()
+    gateway: Gateway = Gateway()
+    none: NoRouter = NoRouter()
+
+
+class Keda(Section):
+    """ScaledObjects: paused between runs, copied for the primary."""
+
+    enabled: bool = False
+    """Whether they are looked after. Without it an app that one scales is refused."""
+
+
+class Autoscalers(Section):
+    """What scales apps besides HorizontalPodAutoscalers, which are always looked after."""
+
+    keda: Keda = Keda()
 
 
 class MetricSource(Section):
@@ -348,11 +409,38 @@ class Server(Section):
     """Port to listen on; 0 lets the system choose one."""
 
 
+class AdmissionWebhook(Section):
+    """The webhook that the daemon serves, if `admission.keep` is `webhook`."""
+
+    port: Annotated[Count, Field(ge=0, le=65535)] = 9443
+    """Port to listen on, at `server.host`; 0 lets the system choose one."""
+    name: Annotated[str, Field(pattern=_SUBDOMAIN, max_length=253)] = "canaryd-webhook"
+    """Service by which the API server finds it, and Secret with its certificate, both in the
+    namespace canaryd itself runs in."""
+    configuration: Annotated[str, Field(pattern=_SUBDOMAIN, max_length=253)] = "canaryd"
+    """MutatingWebhookConfiguration that is told which certificates are good."""
+
+
 class Admission(Section):
     """What the chart installed beside the daemon."""
 
-    keep: bool = False
-    """Whether the admission policy guards selectors and replicas against other writers."""
+    keep: Literal["policy", "webhook", "off"] = "off"
+    """What keeps selectors and replicas against other writers: the policies of the chart, a webhook
+    that this process serves, or nothing."""
+    commands: bool = False
+    """Whether the policy is installed that holds commands to the verbs of RBAC and to the name of
+    who gives them."""
+    username: Text = ""
+    """Name under which the API server knows canaryd; the webhook lets its writes pass."""
+    webhook: AdmissionWebhook = AdmissionWebhook()
+
+    @model_validator(mode="after")
+    def _knows_itself(self) -> Self:
+        if self.keep == "webhook" and not self.username:
+            raise refuse(
+                'is empty; "webhook" needs it, or canaryd\'s own writes are kept off', "username"
+            )
+        return self
 
 
 def _source_name(text: str) -> str:
@@ -367,6 +455,7 @@ class Settings(Section):
     scope: Scope
     leader_election: LeaderElection = LeaderElection()
     providers: Providers = Providers()
+    autoscalers: Autoscalers = Autoscalers()
     metric_sources: Annotated[
         Mapping[Annotated[str, AfterValidator(_source_name)], MetricSource], *Frozen
     ] = Field(default_factory=_nothing)
@@ -380,6 +469,9 @@ class Settings(Section):
     load_tests: LoadTests = LoadTests()
     log: Log = Log()
     server: Server = Server()
+    max_runs: Annotated[Count, Field(ge=0, le=10000)] = 0
+    """How many runs may be under way at once; more wait, who waits longest comes first. 0 for any
+    number."""
     workers: Annotated[Count, Field(ge=1, le=256)] = 16
     """Apps that are looked at at the same time."""
     resync_s: Annotated[Seconds, Field(ge=10, le=86_400)] = 600.0

@@ -83,6 +83,9 @@ def _error_class(status: Status) -> type[errors.KubeError]:
 
 
 def _unexplained(code: int) -> str:
+    if code == 404:  # what the API server itself says of a group that it does not have, too
+        why = "no such API group or version here, or something in front answered"
+        return f"HTTP 404 without a Status: {why}"
     return f"HTTP {code} without a Status: something in front of the API server may have answered"
 
 

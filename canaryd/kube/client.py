@@ -13,7 +13,7 @@ import copy
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import aiohttp
@@ -144,6 +144,13 @@ class KubeClient:
         manifest = self._decode(call, await self._send(_Request(call, http)))
         return metadata.identify(manifest, kind, metadata_only=metadata_only)
 
+    async def versions(self, group: str) -> tuple[str, ...]:
+        """The versions of an API group that are served; ``NotFound`` without such a group."""
+        call = Call("get", Kind("", "", "APIGroup", "apigroups", namespaced=False), name=group)
+        http = HttpRequest("GET", f"/apis/{group}", {"Accept": metadata.WHOLE})
+        found = self._decode(call, await self._send(_Request(call, http))).get("versions") or ()
+        return tuple(str(entry.get("version", "")) for entry in found)
+
     async def list(
         self,
         kind: Kind,
@@ -252,13 +259,30 @@ class KubeClient:
         made = self._decode(call, await self._send(_Request(call, http, is_repeatable=False)))
         return made if dry_run else self._observed(call.kind, made)
 
-    async def apply(
-        self, manifest: Manifest, *, field_manager: str = "", force: bool = True
-    ) -> Manifest:
-        """Server-side apply of an object we own. A ``metadata.resourceVersion`` is a
-        precondition.
+    async def review(self, kind: Kind, spec: Mapping[str, Any]) -> Manifest:
+        """Put a question about access (a SelfSubjectAccessReview and its like): it is answered in
+        ``status``, and nothing is stored.
         """
-        call = call_of("patch", manifest)
+        call = Call("create", kind, is_collection=True)
+        question: Manifest = {"apiVersion": kind.api_version, "kind": kind.kind}
+        if spec:
+            question["spec"] = dict(spec)
+        headers = {"Accept": metadata.WHOLE, "Content-Type": _JSON}
+        http = HttpRequest("POST", target(call), headers, question)
+        return self._decode(call, await self._send(_Request(call, http)))
+
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        field_manager: str = "",
+        force: bool = True,
+        subresource: str = "",
+    ) -> Manifest:
+        """Server-side apply of an object we own, or of fields we own in a subresource of one that
+        is there: that makes no object. A ``metadata.resourceVersion`` is a precondition.
+        """
+        call = replace(call_of("patch", manifest), subresource=subresource)
         query = {
             "fieldManager": field_manager or self._field_manager,
             "force": "true" if force else "false",

@@ -192,17 +192,18 @@ def decode_for_cache(raw: bytes | msgspec.Raw, kind: Kind, *, metadata_only: boo
         Undecodable: the bytes are no JSON object.
 
     """
-    return trim(metadata.identify(decode_object(raw), kind, metadata_only=metadata_only))
+    whole = metadata.identify(decode_object(raw), kind, metadata_only=metadata_only)
+    return trim(whole, keeps_owners=not metadata_only)
 
 
-def trim(manifest: Manifest) -> Manifest:
-    """Leave out ``managedFields``, half of an object's bytes, and last-applied:
-    on a Secret that kubectl applied, it is the data.
+def trim(manifest: Manifest, *, keeps_owners: bool) -> Manifest:
+    """Leave out last-applied, which is the data on a Secret that kubectl applied, and, unless a
+    view is made that tells who wrote a field, ``managedFields``.
     """
     meta = manifest.get("metadata")
     if not isinstance(meta, dict):
         return manifest
-    kept = {key: value for key, value in meta.items() if key != "managedFields"}
+    kept = {k: v for k, v in meta.items() if keeps_owners or k != "managedFields"}
     annotations = kept.get("annotations")
     if isinstance(annotations, dict) and LAST_APPLIED in annotations:
         kept["annotations"] = {k: v for k, v in annotations.items() if k != LAST_APPLIED}

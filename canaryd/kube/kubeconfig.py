@@ -48,6 +48,8 @@ class Connection:
     proxy: str = ""
     namespace: str = "default"
     """Namespace of the context, or of the pod."""
+    user: str = ""
+    """What the kubeconfig calls us, which need not be our name to the server."""
 
 
 def load_connection(
@@ -195,6 +197,7 @@ def _from_kubeconfig(paths: list[Path], context: str, environ: Mapping[str, str]
         tls_server_name=cluster.text("tls-server-name"),
         proxy=_proxy(cluster, server, environ),
         namespace=chosen.text("namespace") or "default",
+        user=user_name,
     )
 
 

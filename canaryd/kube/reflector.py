@@ -5,7 +5,8 @@
     syncing ──► watching ──► (end of stream) ──► watching, from the last version seen
        ▲            │
        └── 410 ─────┤
-                    └── trouble ──► backoff ──► watching, or syncing when nothing was complete yet
+                    ├── trouble ──► backoff ──► watching, or syncing when nothing was complete yet
+                    └── 404, of an optional kind ──► absent ──► asked again at a slow pace
 
 The initial state comes as a stream that ends at a marked bookmark (WatchList);
 a server that does not know it is listed in pages, for the life of the process.
@@ -13,14 +14,17 @@ After every sync, what it did not mention is gone from the store:
 deletions during an outage are not missed.
 The stream is never trusted: its status, each line and its silence are looked at (W3 to W6),
 and a server that closes at once is asked again ever more slowly (W2).
+A kind that a cluster need not have counts as read and empty while it is not installed;
+one that was there is taken for gone only when the server has said so several times, since a
+balancer in trouble says 404 too.
 It ends by cancellation only (W9).
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from canaryd.core.kinds import Kind
@@ -29,7 +33,7 @@ from canaryd.kube.answers import Call, error_from_event
 from canaryd.kube.client import KubeClient
 from canaryd.kube.store import Store, StoreKey
 from canaryd.ports.clock import Clock
-from canaryd.ports.errors import Gone, Invalid, KubeError, ServerError
+from canaryd.ports.errors import Gone, Invalid, KubeError, NotFound, ServerError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +50,10 @@ WATCH_S: Final = (300, 600)
 BREATHER: Final = 200
 """Lines after which other tasks get a turn: lease and probes must not wait for a long sync."""
 COMPLAIN_S: Final = 60.0
+ABSENT_S: Final = (30.0, 300.0)
+"""Pauses, first and longest, before a kind that is not installed is looked for again."""
+ABSENCES: Final = 3
+"""So many 404 in a row make a kind that was served one that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,7 @@ class Interest:
         label_selector: on the server's side.
         metadata_only: contents never reach this process.
         mark: bytes an object's JSON must contain; what lacks them is dropped undecoded.
+        optional: a cluster need not have this kind; where it does not, there are no such objects.
 
     """
 
@@ -66,6 +75,7 @@ class Interest:
     label_selector: str = ""
     metadata_only: bool = False
     mark: bytes = b""
+    optional: bool = False
 
     def __str__(self) -> str:
         where = f" in namespace {self.namespace}" if self.namespace else ""
@@ -98,6 +108,8 @@ class Reflector:
         clock: for limits and pauses.
         on_restart: told resource and reason of each stream that did not simply end.
         on_undecodable: told the resource of an object that could not be read.
+        choose: finds out which version of the kind is served, before a first account and whenever
+            the server did not know the one that was asked for; ``NotFound`` when none is.
         rand: for jitter, 0 to 1.
 
     """
@@ -111,6 +123,7 @@ class Reflector:
         clock: Clock,
         on_restart: Callable[[str, str], None] = lambda _resource, _reason: None,
         on_undecodable: Callable[[str], None] = lambda _resource: None,
+        choose: Callable[[], Awaitable[Kind]] | None = None,
         rand: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
@@ -119,13 +132,17 @@ class Reflector:
         self._clock = clock
         self._on_restart = on_restart
         self._on_undecodable = on_undecodable
+        self._choose = choose
         self._rand = rand
         self._version = ""
         self._lists = False
         self._failures = 0
+        self._absences = 0
         self._trouble = ""
         self._complained_at = float("-inf")
+        self._is_served = True
         self.synced = asyncio.Event()
+        self._serve(is_served=not interest.optional)
 
     def why_not_synced(self) -> str:
         """What readiness says of a store that is not filled yet; empty when it is."""
@@ -142,6 +159,8 @@ class Reflector:
             except Gone as gone:
                 self._version = ""
                 await self._rest(began_at, "expired", gone)
+            except NotFound as missing:
+                await self._missing(began_at, missing)
             except KubeError as error:
                 await self._rest(began_at, _reason_of(error), error)
             except codecs.Undecodable as error:
@@ -150,6 +169,8 @@ class Reflector:
     # --- one turn ---------------------------------------------------------------------------------
 
     async def _turn(self) -> None:
+        if self._choose is not None and (not self._version or self._absences):
+            self._speak(await self._choose())
         if not self._version and self._lists:
             await self._list()
         try:
@@ -159,6 +180,12 @@ class Reflector:
                 raise
             log.info("%s: no streamed lists here (%s); reading pages", self._interest, refusal)
             self._lists = True
+
+    def _speak(self, kind: Kind) -> None:
+        """Watch this version from now on, from the beginning when it is another one."""
+        if kind != self._interest.kind:
+            log.info("%s: spoken as %s from now on", self._interest, kind.version)
+            self._interest, self._version = replace(self._interest, kind=kind), ""
 
     async def _list(self) -> None:
         """The initial state in pages; when history is compacted in between, in one piece."""
@@ -195,6 +222,7 @@ class Reflector:
             query,
             metadata_only=self._interest.metadata_only,
         ) as lines:
+            self._absences = 0
             async for line in lines:
                 self._handle(line, stream)
                 if stream.events % BREATHER == 0:
@@ -265,6 +293,9 @@ class Reflector:
         self._version = version
         self._trouble = ""
         self.synced.set()
+        if not self._is_served:
+            log.info("%s: installed now", self._interest)
+            self._serve(is_served=True)
 
     def _take(self, line: bytes, raw: bytes, sync: _Sync | None) -> None:
         """One object that exists. A single bad one never stops the stream."""
@@ -310,6 +341,27 @@ class Reflector:
             )
 
     # --- trouble ----------------------------------------------------------------------------------
+
+    async def _missing(self, began_at: float, error: NotFound) -> None:
+        """The server does not know the kind: trouble, unless a cluster need not have it."""
+        self._absences += 1
+        is_news = self._is_served or not self.synced.is_set()
+        if not self._interest.optional or (self._is_served and self._absences < ABSENCES):
+            await self._rest(began_at, _reason_of(error), error)
+            return
+        if is_news:
+            log.info("%s: not installed in this cluster; looked for again slowly", self._interest)
+            self._version, self._trouble, self._failures, self._absences = "", "", 0, 1
+        self._serve(is_served=False)
+        self.synced.set()
+        first, longest = ABSENT_S
+        pause = min(longest, first * 2 ** min(self._absences - 1, 10))
+        await self._clock.sleep(pause * (0.5 + 0.5 * self._rand()))
+
+    def _serve(self, *, is_served: bool) -> None:
+        self._is_served = is_served
+        if self._interest.optional:
+            self._store.serve(self._interest.namespace, is_served=is_served)
 
     async def _rest(self, began_at: float, reason: str, error: Exception) -> None:
         """Say what happened, and wait: longer each time, unless it had been well for long."""

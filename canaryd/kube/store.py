@@ -3,6 +3,10 @@
 Filled by a reflector; also told of the answers to our own writes, so that we read what we wrote.
 Newer wins: an event with an older resourceVersion than what is stored is ignored.
 A change that leaves the projection equal wakes nobody.
+A view may be made with the help of the one it replaces; never of one that a restore has cast doubt
+on.
+It also knows whether the cluster has the kind at all: an empty store of a kind that is not
+installed and one of a kind that nobody uses are different answers to a user.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
@@ -15,6 +19,8 @@ Manifest = dict[str, Any]
 StoreKey = tuple[str, str]
 REMEMBERED = 1024
 """Deletions remembered, so that a late answer to a write of ours does not bring an object back."""
+_DISTRUSTED = -1
+"""Version of an entry that anything replaces, and that nothing is made of."""
 
 
 @dataclass(slots=True)
@@ -28,8 +34,11 @@ class Store(Generic[V]):
 
     Args:
         project: makes the view of an object, or None when it is of no interest.
+        renew: does the same with the view that is held at hand, to take over what cannot have
+            changed; ``project`` when not given.
         indexers: by name, what values a view is found under.
         on_change: told of the old and the new view, synchronously.
+        on_served: told, synchronously, that :attr:`is_served` changed.
 
     """
 
@@ -37,12 +46,17 @@ class Store(Generic[V]):
         self,
         project: Callable[[Manifest], V | None],
         *,
+        renew: Callable[[Manifest, V], V | None] | None = None,
         indexers: Mapping[str, Callable[[V], Iterable[Hashable]]] | None = None,
         on_change: Callable[[V | None, V | None], None] | None = None,
+        on_served: Callable[[], None] | None = None,
     ) -> None:
         self._project = project
+        self._renew = renew
         self._indexers = dict(indexers or {})
         self._on_change = on_change
+        self._on_served = on_served
+        self._unserved: set[str | None] = set()
         self._entries: dict[StoreKey, _Entry[V]] = {}
         self._indexes: dict[str, dict[Hashable, set[StoreKey]]] = {n: {} for n in self._indexers}
         self._gone: dict[StoreKey, int] = {}
@@ -52,6 +66,29 @@ class Store(Generic[V]):
 
     def __contains__(self, key: StoreKey) -> bool:
         return key in self._entries
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the cluster has this kind, and all of it was read; for a kind that every cluster
+        has, always.
+        """
+        return not self._unserved
+
+    def serve(self, namespace: str | None, *, is_served: bool) -> None:
+        """The kind was read completely in ``namespace``, or is not there (any more): an empty
+        account. Called by reflectors of kinds that a cluster need not have.
+        """
+        before = self.is_served
+        if is_served:
+            self._unserved.discard(namespace)
+        else:
+            self._unserved.add(namespace)
+            self._gone.clear()  # installed again, versions need not be above what they were
+            for key in list(self._entries):
+                if namespace is None or key[0] == namespace:
+                    self._drop(key)
+        if before != self.is_served and self._on_served:
+            self._on_served()
 
     def get(self, namespace: str, name: str) -> V | None:
         entry = self._entries.get((namespace, name))
@@ -74,7 +111,10 @@ class Store(Generic[V]):
             return
         if version <= self._gone.get(key, -1):
             return
-        view = self._project(manifest)
+        if self._renew is not None and stored is not None and stored.version != _DISTRUSTED:
+            view = self._renew(manifest, stored.view)
+        else:
+            view = self._project(manifest)
         if view is None:
             self._drop(key)
             return
@@ -105,7 +145,7 @@ class Store(Generic[V]):
         self._gone.clear()
         for key, entry in self._entries.items():
             if namespace is None or key[0] == namespace:
-                entry.version = -1
+                entry.version = _DISTRUSTED
 
     def retain(self, seen: Collection[StoreKey], namespace: str | None, version: int) -> None:
         """A full account as of ``version`` mentioned ``seen`` and nothing else: the rest is gone.

@@ -8,6 +8,14 @@ the one that matters. Differences are taken in ``growth``. What tells the canary
                     with ingress, service and namespace of the main Ingress on both sides
     Traefik         service="<ns>-<ingress>-<apex>-<port>-canary@…"      primary: without -canary
     Higress (Envoy) cluster_name="outbound|<port>||<canary Service>.…"   primary: the apex Service
+    Traefik, routes service="httproute-<ns>-<route>-…-svc-<ns>-<canary Service>-<n>@…"   likewise
+    kgateway        envoy_cluster_name="kube_<ns>_<canary Service>_<port>"               likewise
+    Contour         envoy_cluster_name="<ns>_<canary Service>_<port>"                    likewise
+    Istio           destination_workload="<target>"                      primary: <target>-primary
+    Linkerd         deployment="<target>", as the receiving proxy counts  primary: <target>-primary
+
+Of Istio's reporters exactly one is read: with both, every request would count twice. Data planes
+that cannot tell the sides apart are not in this table; their apps use queries of their own.
 
 Labels that Prometheus puts on a target itself (``namespace``, ``service``) win over those of the
 exporter, which are then renamed to ``exported_…``, unless ``honorLabels`` is set. Which of the two
@@ -17,20 +25,12 @@ exporter's word.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import product
 from typing import assert_never
 
-from canaryd.core.model import Side, TrafficIdentity
+from canaryd.core import names
+from canaryd.core.model import Dialect, Side, TrafficIdentity
 from canaryd.core.promql import literal, quote_regex
-
-
-class Dialect(StrEnum):
-    """Whose metrics are read."""
-
-    INGRESS_NGINX = "ingress-nginx"
-    TRAEFIK = "traefik"
-    HIGRESS = "higress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,11 @@ class Selector:
     edges_per_s: float = 1.0
 
     def is_error(self, labels: Mapping[str, str]) -> bool:
-        """Whether a series counts failed requests: exact codes (``503``) and classes (``5xx``)
-        alike.
+        """Whether a series counts failed requests: exact codes (``503``), classes (``5xx``) and
+        Linkerd's own classification alike.
         """
-        return labels.get(self.status_label, "").startswith("5")
+        said = labels.get(self.status_label, "")
+        return said.startswith("5") or said == "failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +65,83 @@ class _Matcher:
         return f"{self.label}{self.operator}{literal(self.value)}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Metrics of one data plane: counters and latency buckets, and how they tell outcomes apart."""
+
+    requests: str
+    outcome: str
+    latencies: str
+    latency_outcome: str = ""
+    """Empty where latencies of failures and successes are one series."""
+    edges_per_s: float = 1.0
+
+
+_ENVOY_MS = 1000.0
+_ISTIO = _Family(
+    "istio_requests_total",
+    "response_code",
+    "istio_request_duration_milliseconds_bucket",
+    "response_code",
+    _ENVOY_MS,
+)
+_ENVOY = _Family(
+    "envoy_cluster_upstream_rq",
+    "envoy_response_code",
+    "envoy_cluster_upstream_rq_time_bucket",
+    edges_per_s=_ENVOY_MS,
+)
+_FAMILIES: Mapping[Dialect, _Family] = {
+    Dialect.INGRESS_NGINX: _Family(
+        "nginx_ingress_controller_requests",
+        "status",
+        # response_duration, not request_duration: the latter includes how slowly a client reads.
+        "nginx_ingress_controller_response_duration_seconds_bucket",
+        "status",
+    ),
+    Dialect.TRAEFIK: _Family(
+        "traefik_service_requests_total",
+        "code",
+        "traefik_service_request_duration_seconds_bucket",
+        "code",
+    ),
+    Dialect.TRAEFIK_GATEWAY: _Family(
+        "traefik_service_requests_total",
+        "code",
+        "traefik_service_request_duration_seconds_bucket",
+        "code",
+    ),
+    Dialect.HIGRESS: _Family(
+        "envoy_cluster_upstream_rq",
+        "response_code_class",
+        "envoy_cluster_upstream_rq_time_bucket",
+        edges_per_s=_ENVOY_MS,
+    ),
+    Dialect.KGATEWAY: _ENVOY,
+    Dialect.CONTOUR: _ENVOY,
+    Dialect.ISTIO: _ISTIO,
+    Dialect.ISTIO_AMBIENT: _ISTIO,
+    Dialect.LINKERD: _Family(
+        "response_total",
+        "classification",
+        "response_latency_ms_bucket",
+        "status_code",
+        1000.0,
+    ),
+}
+
+
 def select_requests(
     dialect: Dialect, identity: TrafficIdentity, side: Side, extra: Mapping[str, str]
 ) -> Selector:
     """Select the request counters of one side; ``extra`` pins labels of the source."""
+    family = _FAMILIES[dialect]
     more: tuple[_Matcher, ...] = ()
-    match dialect:
-        case Dialect.INGRESS_NGINX:
-            metric, status = "nginx_ingress_controller_requests", "status"
-        case Dialect.TRAEFIK:
-            metric, status = "traefik_service_requests_total", "code"
-        case Dialect.HIGRESS:
-            # One family holds requests by class and, from some versions on, again by code.
-            metric, status = "envoy_cluster_upstream_rq", "response_code_class"
-            more = (_Matcher(status, "!=", ""),)
-        case _:
-            assert_never(dialect)
-    return Selector(_expression(metric, dialect, identity, side, (*more, *_pins(extra))), status)
+    if family.requests == _ENVOY.requests:
+        # One family holds requests by class and, from some versions on, again by code.
+        more = (_Matcher(family.outcome, "!=", ""),)
+    expression = _expression(family.requests, dialect, identity, side, (*more, *_pins(extra)))
+    return Selector(expression, family.outcome)
 
 
 def select_latencies(
@@ -91,21 +152,13 @@ def select_latencies(
 
     Failing fast must not look like being fast.
     """
-    status = ""
-    match dialect:
-        case Dialect.INGRESS_NGINX:
-            # response_duration, not request_duration: the latter includes how slowly a client
-            # reads.
-            metric, status = "nginx_ingress_controller_response_duration_seconds_bucket", "status"
-        case Dialect.TRAEFIK:
-            metric, status = "traefik_service_request_duration_seconds_bucket", "code"
-        case Dialect.HIGRESS:
-            metric = "envoy_cluster_upstream_rq_time_bucket"
-        case _:
-            assert_never(dialect)
+    family = _FAMILIES[dialect]
+    status = family.latency_outcome
     successful = (_Matcher(status, "!~", "5.."),) if status else ()
-    expression = _expression(metric, dialect, identity, side, (*successful, *_pins(extra)))
-    return Selector(expression, status, 1000.0 if dialect is Dialect.HIGRESS else 1.0)
+    expression = _expression(
+        family.latencies, dialect, identity, side, (*successful, *_pins(extra))
+    )
+    return Selector(expression, status, family.edges_per_s)
 
 
 def select_targets(instances: Iterable[str], extra: Mapping[str, str]) -> str:
@@ -127,6 +180,18 @@ def _expression(
             named, renamed = _traefik(identity, side)
         case Dialect.HIGRESS:
             named, renamed = _higress(identity, side)
+        case Dialect.TRAEFIK_GATEWAY:
+            named, renamed = _traefik_gateway(identity, side)
+        case Dialect.KGATEWAY:
+            named, renamed = _envoy_clusters(identity, side, "kube_"), ()
+        case Dialect.CONTOUR:
+            named, renamed = _envoy_clusters(identity, side, ""), ()
+        case Dialect.ISTIO:
+            named, renamed = _istio(identity, side, "destination"), ()
+        case Dialect.ISTIO_AMBIENT:
+            named, renamed = _istio(identity, side, "waypoint"), ()
+        case Dialect.LINKERD:
+            named, renamed = _linkerd(identity, side), ()
         case _:
             assert_never(dialect)
     return _render(metric, (*named, *more), renamed)
@@ -171,6 +236,56 @@ def _higress(
         # semicolon.
         clusters.append(rf"outbound\|{quote_regex(port)}\|[^|]*\|{host}.*")
     return (_Matcher("cluster_name", "=~", "|".join(dict.fromkeys(clusters))),), ()
+
+
+def _traefik_gateway(
+    identity: TrafficIdentity, side: Side
+) -> tuple[tuple[_Matcher, ...], tuple[_Matcher, ...]]:
+    # ``loadService`` in pkg/provider/kubernetes/gateway/httproute.go of Traefik 3.7: the key of the
+    # route, with Gateway, entry point, rule and a hash of its matches, then Service and index of
+    # the backend. The weighted parent ends in ``-wrr`` and is not counted again.
+    service = quote_regex(f"{identity.namespace}-{_service(identity, side)}")
+    names_ = (
+        rf"httproute-{quote_regex(_normalize(f'{identity.namespace}-{route}'))}-gw-.*"
+        rf"-svc-{service}-[0-9]+@kubernetesgateway"
+        for route in identity.routes
+    )
+    return (), (_Matcher("service", "=~", "|".join(names_)),)
+
+
+def _envoy_clusters(identity: TrafficIdentity, side: Side, prefix: str) -> tuple[_Matcher, ...]:
+    service = _service(identity, side)
+    clusters = (f"{prefix}{identity.namespace}_{service}_{port}" for port in identity.ports)
+    return (_any_of("envoy_cluster_name", clusters),)
+
+
+def _istio(identity: TrafficIdentity, side: Side, reporter: str) -> tuple[_Matcher, ...]:
+    return (
+        _Matcher("reporter", "=", reporter),
+        _Matcher("destination_workload", "=", _workload(identity, side)),
+        _Matcher("destination_workload_namespace", "=", identity.namespace),
+    )
+
+
+def _linkerd(identity: TrafficIdentity, side: Side) -> tuple[_Matcher, ...]:
+    # The kubelet's probes of the app, and whoever asks the proxy itself (Prometheus, the kubelet
+    # again), are inbound requests too: they would make traffic of an idle canary, all of it good.
+    return (
+        _Matcher("direction", "=", "inbound"),
+        _Matcher("deployment", "=", _workload(identity, side)),
+        _Matcher("namespace", "=", identity.namespace),
+        _Matcher("route_name", "!=", "probe"),
+        _Matcher("target_addr", "!~", ".*:4191"),
+    )
+
+
+def _service(identity: TrafficIdentity, side: Side) -> str:
+    """The Service that routes lead one side to: the primary's is behind the apex."""
+    return identity.canary_service if side is Side.CANARY else identity.apex
+
+
+def _workload(identity: TrafficIdentity, side: Side) -> str:
+    return identity.target if side is Side.CANARY else names.primary_name(identity.target)
 
 
 def _normalize(name: str) -> str:

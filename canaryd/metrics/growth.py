@@ -10,19 +10,23 @@ a sum of counters hides every reset.
   errors of last week, or successes enough to hide today's errors. It counts from the next window.
 - A series that vanished grew by an unknown amount and is left out: its target is gone.
 
-Pure. A value that no counter can have (negative, NaN, infinite) spoils the whole answer, it is
-never skipped.
+Pure. A value that no counter can have (negative, NaN, beyond all requests there will ever be)
+spoils the whole answer, it is never skipped.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
+from typing import Final
 
 from canaryd.core.model import Absent, Counts, Histogram, Missing
 
 Labels = frozenset[tuple[str, str]]
 Series = Mapping[Labels, float]
 """Values of one instant vector, by label set; names of metrics do not matter here."""
+
+MOST: Final = 2.0**64
+"""No counter of requests ever gets there; sums of values below it stay finite."""
 
 Target = tuple[str, str]
 """(job, instance) of a scraped process."""
@@ -114,9 +118,9 @@ def _refuse(looks: Looks) -> Absent | None:
     if not looks.now:
         return Absent(
             Missing.NO_SERIES,
-            "no request reached it yet, or the source does not scrape the ingress controller",
+            "no request reached it yet, or the source does not scrape the data plane",
         )
-    bad = next((v for v in _values(looks) if not isfinite(v) or v < 0), None)
+    bad = next((v for v in _values(looks) if not 0 <= v < MOST), None)
     if bad is not None:
         return Absent(Missing.NOT_A_NUMBER, f"a counter has the value {bad}")
     return None

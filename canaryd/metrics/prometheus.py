@@ -13,7 +13,7 @@ own error text is passed on, one printable line of it; never a body.
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import isfinite
 from typing import Any, assert_never
@@ -22,6 +22,7 @@ from urllib.parse import urlencode, urlsplit
 from canaryd.core.model import (
     Absent,
     Builtin,
+    Dialect,
     MetricAnswer,
     MetricCheck,
     Missing,
@@ -30,7 +31,6 @@ from canaryd.core.model import (
 )
 from canaryd.core.promql import TemplateError, Value, render
 from canaryd.metrics.builtin_queries import (
-    Dialect,
     Selector,
     select_latencies,
     select_requests,
@@ -81,7 +81,6 @@ class PrometheusProvider:
         url: base URL, with a path prefix if there is one.
         http: how requests are sent.
         clock: whose ``now`` is the end of every window.
-        dialect: whose metrics the built-ins read.
         matchers: labels that every series of the built-ins must carry: pins a cluster in a shared
         store, or the
             scrape job of the data plane, so that no tenant can export series in its name.
@@ -91,14 +90,13 @@ class PrometheusProvider:
 
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of a source
+    def __init__(
         self,
         name: str,
         url: str,
         *,
         http: HttpClient,
         clock: Clock,
-        dialect: Dialect,
         matchers: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 5.0,
@@ -110,7 +108,6 @@ class PrometheusProvider:
         self._url = f"{url.rstrip('/')}/api/v1/query"
         self._http = http
         self._clock = clock
-        self._dialect = dialect
         self._matchers = dict(matchers or {})
         self._headers = {
             **(headers or {}),
@@ -134,33 +131,33 @@ class PrometheusProvider:
         if window_s <= 0:
             shown = "the present weight was written only just now"
             return _absent(check, Absent(Missing.NO_TRAFFIC, shown))
+        if check.builtin is None:
+            return await self._ask_query(check, identity, now, window_s)
+        dialect = _dialect_of(identity)
+        if isinstance(dialect, Absent):
+            return _absent(check, dialect)
         match check.builtin:
-            case None:
-                return await self._ask_query(check, identity, now, window_s)
             case Builtin.SUCCESS_RATE | Builtin.ERROR_RATE:
-                return await self._ask_requests(check, identity, side, now, window_s)
+                selector = select_requests(dialect, identity, side, self._matchers)
+                answer = await self._ask_requests(check, selector, now, window_s)
             case (
                 Builtin.LATENCY_P50
                 | Builtin.LATENCY_P90
                 | Builtin.LATENCY_P95
                 | Builtin.LATENCY_P99
             ):
-                return await self._ask_latencies(check, identity, side, now, window_s)
+                selector = select_latencies(dialect, identity, side, self._matchers)
+                answer = await self._ask_latencies(check, selector, now, window_s)
             case _:
                 assert_never(check.builtin)
+        return replace(answer, has_load=dialect.counts_at_pods)
 
     # --- built-ins
 
     async def _ask_requests(
-        self,
-        check: MetricCheck,
-        identity: TrafficIdentity,
-        side: Side,
-        now: float,
-        window_s: float,
+        self, check: MetricCheck, selector: Selector, now: float, window_s: float
     ) -> MetricAnswer:
-        selector = select_requests(self._dialect, identity, side, self._matchers)
-        looks = await self._look_twice(selector, identity, now, window_s)
+        looks = await self._look_twice(selector, now, window_s)
         if isinstance(looks, Absent):
             return _absent(check, looks)
         counts = count_requests(looks, selector.is_error)
@@ -169,15 +166,9 @@ class PrometheusProvider:
         return MetricAnswer(check=check.name, counts=counts, requests=counts.total)
 
     async def _ask_latencies(
-        self,
-        check: MetricCheck,
-        identity: TrafficIdentity,
-        side: Side,
-        now: float,
-        window_s: float,
+        self, check: MetricCheck, selector: Selector, now: float, window_s: float
     ) -> MetricAnswer:
-        selector = select_latencies(self._dialect, identity, side, self._matchers)
-        looks = await self._look_twice(selector, identity, now, window_s)
+        looks = await self._look_twice(selector, now, window_s)
         if isinstance(looks, Absent):
             return _absent(check, looks)
         histogram = count_latencies(looks, edges_per_s=selector.edges_per_s)
@@ -185,11 +176,7 @@ class PrometheusProvider:
             return _absent(check, histogram)
         return MetricAnswer(check=check.name, histogram=histogram, requests=histogram.count)
 
-    async def _look_twice(
-        self, selector: Selector, identity: TrafficIdentity, now: float, window_s: float
-    ) -> Looks | Absent:
-        if not identity.ingresses:
-            return Absent(Missing.NO_SERIES, "no Ingress leads to the app; use a custom query")
+    async def _look_twice(self, selector: Selector, now: float, window_s: float) -> Looks | Absent:
         then = now - window_s
         async with asyncio.TaskGroup() as both:
             earlier = both.create_task(self._read_counters(selector.expression, then))
@@ -378,6 +365,25 @@ def _printable(text: str, limit: int = _ERROR_CHARACTERS) -> str:
     line = "".join(c if c.isprintable() else " " for c in text[: 4 * limit])
     line = " ".join(line.split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def _dialect_of(identity: TrafficIdentity) -> Dialect | Absent:
+    """Whose metrics built-in checks of an app are to be read of."""
+    match identity.dialect:
+        case None:
+            shown = "no metric of its data plane tells canary and primary apart; use a custom query"
+            return Absent(Missing.QUERY_REFUSED, shown)
+        case Dialect.INGRESS_NGINX | Dialect.TRAEFIK | Dialect.HIGRESS:
+            kind, is_named = "Ingress", bool(identity.ingresses)
+        case Dialect.TRAEFIK_GATEWAY | Dialect.KGATEWAY | Dialect.CONTOUR:
+            kind, is_named = "HTTPRoute", bool(identity.routes and identity.ports)
+        case Dialect.ISTIO | Dialect.ISTIO_AMBIENT | Dialect.LINKERD:
+            return identity.dialect
+        case _:
+            assert_never(identity.dialect)
+    if not is_named:
+        return Absent(Missing.NO_SERIES, f"no {kind} leads to the app; use a custom query")
+    return identity.dialect
 
 
 def _absent(check: MetricCheck, absent: Absent) -> MetricAnswer:

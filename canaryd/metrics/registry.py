@@ -38,7 +38,13 @@ class MetricSources:
         since: float,
         side: Side = Side.CANARY,
     ) -> MetricAnswer:
-        """Answer one check from the source it names; a source nobody configured refuses."""
+        """Answer one check from the source it names; a source nobody configured refuses.
+
+        What nobody counts is no question for a source, whichever is named.
+        """
+        if check.builtin is not None and not identity.is_counted:
+            shown = f"nobody counts the requests of {identity.target}"
+            return MetricAnswer(check=check.name, absent=Absent(Missing.NO_SERIES, shown))
         source = self._sources.get(check.source)
         if source is None:
             known = ", ".join(sorted(self._sources)) or "none"

@@ -22,6 +22,11 @@ V_co = TypeVar("V_co", covariant=True)
 class ReadStore(Protocol[V_co]):
     """Objects of one kind, by namespace and name."""
 
+    @property
+    def is_served(self) -> bool:
+        """Whether the cluster has this kind at all."""
+        ...
+
     def get(self, namespace: str, name: str) -> V_co | None:
         """One object, or None."""
         ...
@@ -58,3 +63,7 @@ class Cache:
     secrets: ReadStore[ConfigView] | None
     namespaces: ReadStore[ConfigView] | None
     canaries: ReadStore[ObjectView]
+    http_routes: ReadStore[ObjectView]
+    traffic_splits: ReadStore[ObjectView]
+    scaled_objects: ReadStore[ObjectView] | None = None
+    """None: they are left alone."""

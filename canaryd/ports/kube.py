@@ -42,9 +42,16 @@ class KubeApi(Protocol):
         ...
 
     async def apply(
-        self, manifest: Manifest, *, field_manager: str = "canaryd", force: bool = True
+        self,
+        manifest: Manifest,
+        *,
+        field_manager: str = "canaryd",
+        force: bool = True,
+        subresource: str = "",
     ) -> Manifest:
-        """Server-side apply of an object we own; ``metadata.resourceVersion`` is a precondition."""
+        """Server-side apply of an object we own, or of fields we own in a subresource of one that
+        is there; ``metadata.resourceVersion`` is a precondition.
+        """
         ...
 
     async def merge_patch(

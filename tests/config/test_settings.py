@@ -30,8 +30,12 @@ DEFAULTS = {
             "annotation_prefix": "nginx.ingress.kubernetes.io",
             "dialect": "ingress-nginx",
             "propagation_s": 3.0,
-        }
+        },
+        "smi": {"enabled": False, "version": "auto", "dialect": "linkerd", "propagation_s": 3.0},
+        "gateway": {"enabled": False, "dialect": "other", "propagation_s": 3.0},
+        "none": {"enabled": True, "propagation_s": 3.0},
     },
+    "autoscalers": {"keda": {"enabled": False}},
     "metric_sources": {},
     "secrets": {"access": "none"},
     "defaults": {},
@@ -39,9 +43,15 @@ DEFAULTS = {
     "load_tests": {"enabled": True, "max_rate": 500, "max_concurrent": 4},
     "log": {"level": "info", "format": "json"},
     "server": {"host": "", "port": 8080},
+    "max_runs": 0,
     "workers": 16,
     "resync_s": 600.0,
-    "admission": {"keep": False},
+    "admission": {
+        "keep": "off",
+        "commands": False,
+        "username": "",
+        "webhook": {"port": 9443, "name": "canaryd-webhook", "configuration": "canaryd"},
+    },
     "kubeconfig": "",
     "context": "",
     "identity": "",
@@ -54,26 +64,49 @@ NUMBERS = {
     "leader_election.renew_s": (1, 299),
     "leader_election.retry_s": (0.1, 298),
     "providers.nginx.propagation_s": (0, 300),
+    "providers.smi.propagation_s": (0, 300),
+    "providers.gateway.propagation_s": (0, 300),
+    "providers.none.propagation_s": (0, 300),
     f"{SOURCE}.timeout_s": (0.1, 300),
     "load_tests.max_rate": (1, 100_000),
     "load_tests.max_concurrent": (1, 100),
     "server.port": (0, 65535),
+    "admission.webhook.port": (0, 65535),
+    "max_runs": (0, 10_000),
     "workers": (1, 256),
     "resync_s": (10, 86_400),
 }
 CHOICES = {
     "scope.mode": ("cluster", "namespaces"),
     "providers.nginx.dialect": ("ingress-nginx", "traefik", "higress"),
+    "providers.smi.version": ("auto", "v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"),
+    "providers.smi.dialect": ("linkerd",),
+    "providers.gateway.dialect": (
+        "traefik",
+        "kgateway",
+        "contour",
+        "istio",
+        "istio-ambient",
+        "linkerd",
+        "envoy-gateway",
+        "nginx-gateway-fabric",
+        "other",
+    ),
     f"{SOURCE}.type": ("prometheus",),
     "secrets.access": ("none", "all"),
+    "admission.keep": ("policy", "webhook", "off"),
     "log.level": ("debug", "info", "warning", "error"),
     "log.format": ("json", "text"),
 }
 SWITCHES = (
     "leader_election.enabled",
     "providers.nginx.enabled",
+    "providers.smi.enabled",
+    "providers.gateway.enabled",
+    "providers.none.enabled",
+    "autoscalers.keda.enabled",
     "load_tests.enabled",
-    "admission.keep",
+    "admission.commands",
     "dry_run",
     "once",
 )
@@ -197,7 +230,7 @@ def test_seconds_are_a_finite_number(settings, value, expected):
 def test_a_choice_outside_of_its_list_is_refused_with_the_list(settings, path):
     words = CHOICES[path]
     rule = f"is not one of {', '.join(words)}" if len(words) > 1 else f"is not {words[0]}"
-    assert f'{path}: "other" {rule}' in settings.refusals(path, "other")
+    assert f'{path}: "nonsense" {rule}' in settings.refusals(path, "nonsense")
 
 
 @pytest.mark.parametrize("path", SWITCHES)
@@ -207,20 +240,33 @@ def test_a_switch_is_true_or_false(settings, path):
     assert [f'{path}: "maybe" is not true or false'] == settings.refusals(path, "maybe")
 
 
+def test_a_webhook_that_does_not_know_its_own_name_is_refused(settings):
+    rule = 'is empty; "webhook" needs it, or canaryd\'s own writes are kept off'
+    assert [f"admission.username: {rule}"] == settings.refusals("admission", {"keep": "webhook"})
+    kept = {"keep": "webhook", "username": "system:serviceaccount:canaryd:canaryd"}
+    assert "webhook" == settings.set("admission", kept).admission.keep
+
+
 # --- sections ---
 
 SECTIONS = {
     "scope": "mode, namespaces",
     "leader_election": "enabled, namespace, name, lease_s, renew_s, retry_s",
-    "providers": "nginx",
+    "providers": "nginx, smi, gateway, none",
     "providers.nginx": "enabled, annotation_prefix, dialect, propagation_s",
+    "providers.smi": "enabled, version, dialect, propagation_s",
+    "providers.gateway": "enabled, dialect, propagation_s",
+    "providers.none": "enabled, propagation_s",
+    "autoscalers": "keda",
+    "autoscalers.keda": "enabled",
     SOURCE: "type, url, timeout_s",
     "secrets": "access",
     "egress": "allowed_hosts, allow_private_networks",
     "load_tests": "enabled, max_rate, max_concurrent",
     "log": "level, format",
     "server": "host, port",
-    "admission": "keep",
+    "admission": "keep, commands, username, webhook",
+    "admission.webhook": "port, name, configuration",
 }
 
 
@@ -621,6 +667,16 @@ def test_a_text_that_cannot_be_used_is_refused(settings, path, value, expected):
 
 def test_defaults_are_annotations_without_their_prefix(settings):
     values = {"interval": "30s", "metric.success-rate": ">= 99", "metric.own.query": "sum(x)"}
+    assert values == dict(settings.set("defaults", values).defaults)
+
+
+def test_keys_that_only_some_strategies_know_are_sensible_defaults(settings):
+    values = {"iterations": "6", "route": "web", "schedule": "Mon-Fri 09:00-17:00 Europe/Berlin"}
+    assert values == dict(settings.set("defaults", values).defaults)
+
+
+@pytest.mark.parametrize("values", [{"strategy": "ab"}, {"provider": "none"}])
+def test_a_strategy_whose_details_only_deployments_have_is_a_sensible_default(settings, values):
     assert values == dict(settings.set("defaults", values).defaults)
 
 

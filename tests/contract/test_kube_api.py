@@ -15,12 +15,17 @@ from typing import Any
 import pytest
 
 from canaryd.core.kinds import (
+    ALL_KINDS,
     CONFIG_MAP,
     CONTROLLER_REVISION,
     DEPLOYMENT,
+    EVENT,
     INGRESS,
     NAMESPACE,
+    PEOPLES_KINDS,
     SECRET,
+    SELF_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_REVIEW,
     SERVICE,
     Kind,
 )
@@ -77,7 +82,7 @@ class World:
 )
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "fake":
-        async with FakeApiServer() as server:
+        async with FakeApiServer((*ALL_KINDS, *PEOPLES_KINDS)) as server:
             server.ensure_namespace("test")
             async with two_clients(Connection(server.url), "test") as made:
                 made.compact = server.compact
@@ -306,6 +311,48 @@ async def test_a_version_in_an_apply_is_a_precondition(world: World):
         await world.client.apply(stale)
 
 
+def condition(kind: str) -> Manifest:
+    at = "2026-01-01T00:00:00Z"
+    said = {"type": kind, "status": "True", "reason": "R", "message": "m"}
+    return said | {"lastUpdateTime": at, "lastTransitionTime": at}
+
+
+def types(deployment: Manifest) -> set[str]:
+    return {c["type"] for c in deployment["status"]["conditions"]}
+
+
+async def test_an_applied_condition_stands_beside_those_of_others_and_goes_alone(world: World):
+    """Why feedback is applied: a merge patch of a list replaces what the controller wrote."""
+    made = await world.other.create(world.deployment())
+    theirs = {"status": {"conditions": [condition("Theirs")]}}
+    await world.other.merge_patch(DEPLOYMENT, world.namespace, "app", theirs, subresource="status")
+    bare = {k: made[k] for k in ("apiVersion", "kind")}
+    bare["metadata"] = {"namespace": world.namespace, "name": "app"}
+    ours = bare | {"status": {"conditions": [condition("Reconciling")]}}
+    told = await world.client.apply(ours, field_manager="us-status", subresource="status")
+    again = await world.client.apply(ours, field_manager="us-status", subresource="status")
+    assert {"Theirs", "Reconciling"} <= types(told)
+    assert made["spec"] == told["spec"]
+    assert made["metadata"]["generation"] == told["metadata"]["generation"]
+    assert types(told) == types(again)
+    [entry] = [e for e in again["metadata"]["managedFields"] if e["manager"] == "us-status"]
+    assert ("Apply", "status") == (entry["operation"], entry["subresource"])
+    assert 'k:{"type":"Reconciling"}' in entry["fieldsV1"]["f:status"]["f:conditions"]
+
+    gone = await world.client.apply(bare, field_manager="us-status", subresource="status")
+    assert "Theirs" in types(gone)
+    assert "Reconciling" not in types(gone)
+    assert "us-status" not in {e["manager"] for e in gone["metadata"]["managedFields"]}
+    assert {"Deployment"} == {o["kind"] for o in world.observed}
+
+
+async def test_an_apply_to_a_subresource_makes_no_object(world: World):
+    bare = {"apiVersion": "apps/v1", "kind": "Deployment"}
+    bare["metadata"] = {"namespace": world.namespace, "name": "nobody"}
+    with pytest.raises(NotFound):
+        await world.client.apply(bare, subresource="status")
+
+
 async def test_an_annotation_that_somebody_added_survives_our_apply_and_goes_by_a_patch(
     world: World,
 ):
@@ -500,6 +547,65 @@ async def test_a_reflector_fills_its_store_and_keeps_it_so(world: World):
 async def test_a_cluster_wide_kind_is_read_without_a_namespace(world: World):
     found = await world.client.get(NAMESPACE, None, world.namespace, metadata_only=True)
     assert ("Namespace", world.namespace) == (found["kind"], found["metadata"]["name"])
+
+
+# --- what the command line asks -----------------------------------------------------------------
+
+
+async def test_who_we_are_is_told(world: World):
+    told = await world.client.review(SELF_SUBJECT_REVIEW, {})
+    assert told["status"]["userInfo"]["username"]
+
+
+async def test_what_we_may_is_told_for_verbs_of_our_own_too(world: World):
+    attributes = {
+        "namespace": world.namespace,
+        "verb": "promote",
+        "group": "canaryd.io",
+        "resource": "canaries",
+        "name": "app",
+    }
+    spec = {"resourceAttributes": attributes}
+    told = await world.client.review(SELF_SUBJECT_ACCESS_REVIEW, spec)
+    assert (True, spec) == (told["status"]["allowed"], told["spec"])
+
+
+async def test_events_are_selected_by_the_name_of_their_object(world: World):
+    for name in ("app", "other"):
+        regarding = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+        event = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"namespace": world.namespace, "name": f"{name}.1"},
+            "eventTime": "2026-01-05T12:00:00.000000Z",
+            "regarding": regarding | {"namespace": world.namespace},
+            "reason": "Promoted",
+            "action": "Promoted",
+            "type": "Normal",
+            "note": "revision 1 promoted",
+            "reportingController": "canaryd.io/controller",
+            "reportingInstance": "canaryd-0",
+        }
+        await world.client.create(event)
+    found = await world.client.list(EVENT, world.namespace, field_selector="regarding.name=app")
+    assert ["app.1"] == [event["metadata"]["name"] for event in found]
+
+
+async def test_one_object_is_watched_by_its_name(world: World):
+    made = await world.client.create(world.config("a"))
+    params = {
+        "fieldSelector": "metadata.name=a",
+        "resourceVersion": made["metadata"]["resourceVersion"],
+        "timeoutSeconds": "60",
+    }
+    await world.client.create(world.config("b"))
+    await world.client.merge_patch(CONFIG_MAP, world.namespace, "a", {"data": {"key": "1"}})
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        world.client.stream(CONFIG_MAP, world.namespace, params) as lines,
+    ):
+        event = codecs.decode_event(await anext(lines))
+    assert ("MODIFIED", "a") == (event.type, name_of(event))
 
 
 # --- words of this module -----------------------------------------------------------------------

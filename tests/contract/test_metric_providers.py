@@ -24,12 +24,12 @@ from canaryd.core.model import (
     Comparator,
     Condition,
     Counts,
+    Dialect,
     MetricCheck,
     Missing,
     Side,
     TrafficIdentity,
 )
-from canaryd.metrics.builtin_queries import Dialect
 from canaryd.metrics.prometheus import PrometheusProvider
 from tests.fakes.http import LoopbackHttp
 from tests.fakes.prometheus import FakePrometheus, Fault, error_body
@@ -254,16 +254,15 @@ def app():
         canary_service=f"{name}-canary",
         primary_service=f"{name}-primary",
         ingresses=((name, name, "80"),),
+        dialect=Dialect.TRAEFIK,
     )
 
 
 @pytest.fixture
 def ask(world, http):
     async def _ask(check, app, *, since, side=Side.CANARY, dialect=Dialect.TRAEFIK):
-        provider = PrometheusProvider(
-            "default", world.url, http=http, clock=Clock(world), dialect=dialect
-        )
-        return await provider.ask(check, app, since=since, side=side)
+        provider = PrometheusProvider("default", world.url, http=http, clock=Clock(world))
+        return await provider.ask(check, replace(app, dialect=dialect), since=since, side=side)
 
     return _ask
 
@@ -477,9 +476,7 @@ async def test_a_query_that_is_none_is_refused_with_the_words_of_the_source(worl
 async def test_each_kind_of_answer_is_understood(real_prometheus, http, app, query, expected):
     await real_prometheus.settle(RENAMING)
     clock = Clock(real_prometheus)
-    provider = PrometheusProvider(
-        "default", real_prometheus.url, http=http, clock=clock, dialect=Dialect.TRAEFIK
-    )
+    provider = PrometheusProvider("default", real_prometheus.url, http=http, clock=clock)
     check = MetricCheck(name="x", condition=ANY, query=query)
     answer = await provider.ask(check, app, since=clock.now() - 60)
     assert expected == (answer.absent.why if answer.absent else answer.value)
@@ -491,9 +488,7 @@ async def test_the_window_is_what_the_counts_are_for(real_prometheus, http, app)
     since = await real_prometheus.expose(PLAIN, traefik(app, 1))
     await real_prometheus.expose(PLAIN, traefik(app, 2))
     clock = Clock(real_prometheus)
-    provider = PrometheusProvider(
-        "default", real_prometheus.url, http=http, clock=clock, dialect=Dialect.TRAEFIK
-    )
+    provider = PrometheusProvider("default", real_prometheus.url, http=http, clock=clock)
     answer = await provider.ask(SUCCESS, app, since=since)
     assert isinstance(answer.counts, Counts)
     assert 0.2 < answer.counts.window_s <= clock.now() - since

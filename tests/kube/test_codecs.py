@@ -120,7 +120,7 @@ def test_no_bytes_at_all_raise_anything_but_undecodable(raw):
             continue
 
 
-def test_a_cache_holds_neither_managed_fields_nor_the_data_of_a_secret():
+def test_a_cache_is_given_who_wrote_an_object_but_never_the_data_of_a_secret():
     meta = {
         "name": "s",
         "managedFields": [{"manager": "kubectl"}],
@@ -128,17 +128,19 @@ def test_a_cache_holds_neither_managed_fields_nor_the_data_of_a_secret():
     }
     raw = json.dumps({"metadata": meta, "data": {"k": "secret"}}).encode()
     whole = codecs.decode_for_cache(raw, DEPLOYMENT, metadata_only=False)
-    assert {"name": "s", "annotations": {"kept": "yes"}} == whole["metadata"]
+    assert {"kept": "yes"} == whole["metadata"]["annotations"]
+    assert [{"manager": "kubectl"}] == whole["metadata"]["managedFields"]
     assert ("apps/v1", "Deployment") == (whole["apiVersion"], whole["kind"])
     partial = codecs.decode_for_cache(raw, SECRET, metadata_only=True)
     assert "secret" not in json.dumps(partial)
+    assert "managedFields" not in partial["metadata"]
 
 
 def test_trimming_leaves_the_object_it_was_given_alone():
     obj = {"metadata": {"managedFields": [], "annotations": {codecs.LAST_APPLIED: "x"}}}
-    assert {"metadata": {"annotations": {}}} == codecs.trim(obj)
+    assert {"metadata": {"annotations": {}}} == codecs.trim(obj, keeps_owners=False)
     assert {"metadata": {"managedFields": [], "annotations": {codecs.LAST_APPLIED: "x"}}} == obj
-    assert {"metadata": None} == codecs.trim({"metadata": None})
+    assert {"metadata": None} == codecs.trim({"metadata": None}, keeps_owners=True)
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,19 @@
 
 import asyncio
 import json
+import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from canaryd.core.kinds import CONFIG_MAP, DEPLOYMENT
+from canaryd.core.kinds import ALL_KINDS, CONFIG_MAP, DEPLOYMENT, Kind
 from canaryd.kube.client import KubeClient
 from canaryd.kube.kubeconfig import Connection
-from canaryd.kube.reflector import Interest, Reflector
+from canaryd.kube.reflector import ABSENCES, Interest, Reflector
 from canaryd.kube.store import Store
 from tests.fakes.apiserver import (
     EMPTY,
@@ -65,6 +66,7 @@ class World:
     client: KubeClient
     restarts: Counter[str] = field(default_factory=Counter)
     undecodable: Counter[str] = field(default_factory=Counter)
+    served: list[bool] = field(default_factory=list)
 
     def names(self) -> set[str]:
         return {view["metadata"]["name"] for view in self.store.list()}
@@ -80,6 +82,10 @@ class World:
     def watches(self) -> int:
         return self.server.requests.count(verb="watch")
 
+    def unknown_paths(self) -> int:
+        """Requests for what the server does not serve."""
+        return len(self.server.unknown)
+
     def lists(self) -> int:
         return self.server.requests.count(verb="list")
 
@@ -90,13 +96,16 @@ async def watching(
     *,
     prepare: Callable[[FakeApiServer], None] = lambda _server: None,
     project: Callable[[Any], Any] = lambda manifest: manifest,
+    kinds: Sequence[Kind] = ALL_KINDS,
 ) -> AsyncIterator[World]:
     clock = VirtualClock()
-    async with FakeApiServer(clock=clock) as server:
+    async with FakeApiServer(kinds, clock) as server:
         server.ensure_namespace("shop")
         prepare(server)
         async with KubeClient(Connection(server=server.url), clock=clock) as client:
-            store: Store[Any] = Store(project)
+            store: Store[Any] = Store(
+                project, on_served=lambda: world.served.append(store.is_served)
+            )
             world = World(server, store, None, client)  # type: ignore[arg-type]  # made next
             world.reflector = Reflector(
                 client,
@@ -384,3 +393,112 @@ async def test_two_reflectors_of_two_namespaces_share_a_store_and_leave_each_oth
             await asyncio.sleep(40)
 
             assert {"here", "there"} == world.names()
+
+
+# --- kinds that a cluster need not have ---
+
+WIDGET = Kind("example.org", "v1", "Widget", "widgets")
+
+
+def widget(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "example.org/v1",
+        "kind": "Widget",
+        "metadata": {"namespace": "shop", "name": name},
+    }
+
+
+def watching_widgets(*, optional: bool = True, installed: bool = False):
+    def prepare(server: FakeApiServer) -> None:
+        if not installed:
+            server.uninstall(WIDGET)
+
+    return watching(
+        Interest(WIDGET, optional=optional), prepare=prepare, kinds=(*ALL_KINDS, WIDGET)
+    )
+
+
+async def test_an_optional_kind_that_is_not_installed_counts_as_read_and_empty():
+    async with watching_widgets() as world:
+        async with asyncio.timeout(5):
+            await world.reflector.synced.wait()
+
+        assert "" == world.reflector.why_not_synced()
+        assert (0, False) == (len(world.store), world.store.is_served)
+
+
+async def test_a_kind_that_every_cluster_has_is_trouble_when_it_is_missing():
+    async with watching_widgets(optional=False) as world:
+        await asyncio.sleep(60)
+
+        assert not world.reflector.synced.is_set()
+        assert "no such API group or version here" in world.reflector.why_not_synced()
+
+
+async def test_an_optional_kind_is_looked_for_at_a_slow_and_bounded_pace():
+    async with watching_widgets() as world:
+        await world.reflector.synced.wait()
+        await asyncio.sleep(3600)
+
+        assert 12 <= world.watches() + world.unknown_paths() <= 18
+        assert 0 == sum(world.restarts.values())
+
+
+async def test_an_optional_kind_comes_alive_within_minutes_of_its_installation():
+    async with watching_widgets() as world:
+        await world.reflector.synced.wait()
+        await asyncio.sleep(3600)
+        world.server.install(WIDGET)
+        world.server.store.create(WIDGET, widget("a"))
+        await world.until(lambda: world.store.is_served, 301)
+        world.server.store.create(WIDGET, widget("b"))
+        await world.until(lambda: world.names() == {"a", "b"}, 5)
+
+        assert [False, True] == world.served
+
+
+async def test_a_kind_that_is_uninstalled_at_runtime_empties_its_store_and_nothing_crashes():
+    async with watching_widgets(installed=True) as world:
+        world.server.store.create(WIDGET, widget("a"))
+        await world.until(lambda: world.names() == {"a"})
+        world.server.uninstall(WIDGET)
+        await world.until(lambda: not world.store.is_served, 30)
+        await asyncio.sleep(600)
+
+        assert set() == world.names()
+        assert "" == world.reflector.why_not_synced()
+        assert [False, True, False] == world.served
+        assert sum(world.restarts.values()) < ABSENCES
+
+
+async def test_objects_that_went_unseen_with_their_kind_are_gone_when_it_is_taken_for_gone():
+    async with watching_widgets(installed=True) as world:
+        world.server.store.create(WIDGET, widget("a"))
+        await world.until(lambda: world.names() == {"a"})
+        world.server.delay_watch(WIDGET, math.inf)
+        world.server.uninstall(WIDGET)
+        await world.until(lambda: not world.store.is_served, 30)
+
+        assert set() == world.names()
+
+
+async def test_a_single_404_of_a_balancer_does_not_make_an_installed_kind_a_missing_one():
+    async with watching_widgets(installed=True) as world:
+        world.server.store.create(WIDGET, widget("a"))
+        await world.until(lambda: world.names() == {"a"})
+        for _ in range(ABSENCES):
+            world.server.faults.next(Body(404, b"404 page not found\n"), verb="watch")
+            world.server.cut_watches()
+            await asyncio.sleep(60)
+
+        assert ({"a"}, [False, True]) == (world.names(), world.served)
+
+
+async def test_an_optional_kind_that_may_not_be_read_is_trouble_all_the_same():
+    def prepare(server: FakeApiServer) -> None:
+        server.faults.on(FORBIDDEN, verb="watch")
+
+    async with watching(Interest(CONFIG_MAP, optional=True), prepare=prepare) as world:
+        await asyncio.sleep(60)
+
+        assert "may not watch configmaps" in world.reflector.why_not_synced()

@@ -122,3 +122,46 @@ def test_an_index_follows_its_objects():
     assert ["blue"] == list(store.by("first", "b"))
     store.forget(obj("a", 3))
     assert [] == list(store.by("first", "b"))
+
+
+# --- views that are made of earlier ones ---
+
+
+def renewing() -> Store[str]:
+    """A view is its value, after those of the earlier views that it was made of."""
+    return Store(
+        lambda manifest: manifest["value"] or None,
+        renew=lambda manifest, earlier: f"{earlier}-{manifest['value']}",
+    )
+
+
+def test_a_view_can_be_made_of_the_one_that_is_held():
+    store = renewing()
+
+    store.observe(obj("a", 1, "red"))
+    store.observe(obj("a", 2, "blue"))
+
+    assert store.get("shop", "a") == "red-blue"
+
+
+def test_no_view_is_made_of_one_that_is_distrusted():
+    """After a restore of etcd the same generation may stand for something else."""
+    store = renewing()
+    store.observe(obj("a", 900, "future"))
+
+    store.distrust(None)
+    store.observe(obj("a", 40, "restored"))
+    assert store.get("shop", "a") == "restored"
+
+    store.observe(obj("a", 41, "next"))
+    assert store.get("shop", "a") == "restored-next"
+
+
+def test_a_namesake_is_not_made_of_what_was_deleted():
+    store = renewing()
+    store.observe(obj("a", 1, "red"))
+    store.forget(obj("a", 2))
+
+    store.observe(obj("a", 3, "blue"))
+
+    assert store.get("shop", "a") == "blue"

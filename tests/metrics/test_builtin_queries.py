@@ -1,8 +1,9 @@
+import re
+
 import pytest
 
-from canaryd.core.model import Side, TrafficIdentity
+from canaryd.core.model import Dialect, Side, TrafficIdentity
 from canaryd.metrics.builtin_queries import (
-    Dialect,
     select_latencies,
     select_requests,
     select_targets,
@@ -15,6 +16,16 @@ ONE = TrafficIdentity(
     canary_service="podinfo-canary",
     primary_service="podinfo-primary",
     ingresses=(("podinfo", "podinfo", "80"),),
+)
+ROUTED = TrafficIdentity(
+    namespace="shop",
+    target="podinfo",
+    apex="web",
+    canary_service="web-canary",
+    primary_service="web-primary",
+    ingresses=(),
+    routes=("public.v2",),
+    ports=("80", "9898"),
 )
 TWO = TrafficIdentity(
     namespace="shop",
@@ -93,6 +104,63 @@ TWO = TrafficIdentity(
                 r'podinfo\\.shop\\.svc\\..*",response_code_class!=""}'
             ),
         ),
+        (
+            Dialect.TRAEFIK_GATEWAY,
+            ROUTED,
+            Side.CANARY,
+            (
+                "traefik_service_requests_total{exported_service=~"
+                r'"httproute-shop-public-v2-gw-.*-svc-shop-web-canary-[0-9]+@kubernetesgateway"}'
+                " or traefik_service_requests_total{service=~"
+                r'"httproute-shop-public-v2-gw-.*-svc-shop-web-canary-[0-9]+@kubernetesgateway",'
+                'exported_service=""}'
+            ),
+        ),
+        (
+            Dialect.KGATEWAY,
+            ROUTED,
+            Side.CANARY,
+            (
+                "envoy_cluster_upstream_rq{envoy_cluster_name=~"
+                '"kube_shop_web-canary_80|kube_shop_web-canary_9898",envoy_response_code!=""}'
+            ),
+        ),
+        (
+            Dialect.CONTOUR,
+            ROUTED,
+            Side.PRIMARY,
+            (
+                "envoy_cluster_upstream_rq{envoy_cluster_name=~"
+                '"shop_web_80|shop_web_9898",envoy_response_code!=""}'
+            ),
+        ),
+        (
+            Dialect.ISTIO,
+            ROUTED,
+            Side.PRIMARY,
+            (
+                'istio_requests_total{reporter="destination",'
+                'destination_workload="podinfo-primary",destination_workload_namespace="shop"}'
+            ),
+        ),
+        (
+            Dialect.ISTIO_AMBIENT,
+            ROUTED,
+            Side.CANARY,
+            (
+                'istio_requests_total{reporter="waypoint",'
+                'destination_workload="podinfo",destination_workload_namespace="shop"}'
+            ),
+        ),
+        (
+            Dialect.LINKERD,
+            ROUTED,
+            Side.CANARY,
+            (
+                'response_total{direction="inbound",deployment="podinfo",namespace="shop",'
+                'route_name!="probe",target_addr!~".*:4191"}'
+            ),
+        ),
     ],
     ids=[
         "Traefik, canary",
@@ -101,6 +169,12 @@ TWO = TrafficIdentity(
         "ingress-nginx, canary",
         "Higress, canary",
         "Higress, primary is the apex",
+        "Traefik's Gateway, by route and backend",
+        "kgateway, every port",
+        "Contour, primary is the apex",
+        "Istio, as the receiving sidecar reports",
+        "Istio without sidecars",
+        "Linkerd, as the receiving proxy counts",
     ],
 )
 def test_each_data_plane_has_its_own_words(dialect, identity, side, expected):
@@ -135,6 +209,14 @@ def test_the_primary_of_ingress_nginx_is_what_is_not_canary_in_every_spelling():
             1.0,
         ),
         (Dialect.HIGRESS, "envoy_cluster_upstream_rq_time_bucket", "cluster_name", 1000.0),
+        (Dialect.CONTOUR, "envoy_cluster_upstream_rq_time_bucket", "envoy_cluster_name", 1000.0),
+        (
+            Dialect.ISTIO,
+            "istio_request_duration_milliseconds_bucket",
+            'response_code!~"5.."',
+            1000.0,
+        ),
+        (Dialect.LINKERD, "response_latency_ms_bucket", 'status_code!~"5.."', 1000.0),
     ],
 )
 def test_latency_is_that_of_successful_requests_where_the_data_plane_can_tell(
@@ -166,6 +248,62 @@ def test_errors_are_server_errors_as_codes_and_as_classes(dialect, label):
     codes = ["200", "404", "499", "500", "503", "5xx", "2xx", ""]
     assert ["500", "503", "5xx"] == [code for code in codes if selector.is_error({label: code})]
     assert not selector.is_error({})
+
+
+def test_the_primary_of_linkerd_is_the_deployment_that_is_called_so():
+    expression = select_requests(Dialect.LINKERD, ROUTED, Side.PRIMARY, {}).expression
+    assert 'deployment="podinfo-primary",namespace="shop"' in expression
+
+
+@pytest.mark.parametrize("select", [select_requests, select_latencies])
+@pytest.mark.parametrize("side", Side)
+def test_probes_and_scrapes_are_no_traffic_of_a_meshed_app(select, side):
+    """Seen with the viz extension: an app that nobody calls has both, all of them good."""
+    expression = select(Dialect.LINKERD, ROUTED, side, {}).expression
+    assert 'route_name!="probe",target_addr!~".*:4191"' in expression
+
+
+def test_latencies_of_linkerd_are_in_milliseconds_and_know_a_status_but_no_classification():
+    selector = select_latencies(Dialect.LINKERD, ROUTED, Side.CANARY, {})
+    assert 1000.0 == selector.edges_per_s
+    assert 'status_code!~"5.."' in selector.expression
+    assert "classification" not in selector.expression
+
+
+def test_a_failure_is_what_linkerd_calls_one():
+    selector = select_requests(Dialect.LINKERD, ROUTED, Side.CANARY, {})
+    said = ["success", "failure", ""]
+    assert ["failure"] == [word for word in said if selector.is_error({"classification": word})]
+
+
+@pytest.mark.parametrize(
+    ("service", "side"),
+    [
+        (
+            "httproute-shop-public-v2-gw-default-web-ep-web-0-1c0cf64bde37d9d0df06-svc-shop-web-0",
+            "primary",
+        ),
+        (
+            "httproute-shop-public-v2-gw-default-web-ep-web-1-1c0cf64bde37d9d0df06-svc-shop-web-canary-1",
+            "canary",
+        ),
+        ("httproute-shop-public-v2-gw-default-web-ep-web-0-1c0cf64bde37d9d0df06-wrr", ""),
+        (
+            "httproute-shop-public-v2-gw-default-web-ep-web-0-1c0cf64bde37d9d0df06-svc-shop-web-2-0",
+            "",
+        ),
+        ("httproute-shop-public-gw-default-web-ep-web-0-1c0cf64bde37d9d0df06-svc-shop-web-0", ""),
+    ],
+    ids=["primary", "canary", "weighted parent", "a Service web-2", "a route of another name"],
+)
+def test_a_service_of_traefiks_gateway_belongs_to_one_side_or_to_nobody(service, side):
+    found = []
+    for candidate in Side:
+        expression = select_requests(Dialect.TRAEFIK_GATEWAY, ROUTED, candidate, {}).expression
+        pattern = re.search(r'service=~"([^"]*)"', expression)[1]
+        if re.fullmatch(pattern, f"{service}@kubernetesgateway"):
+            found.append(str(candidate))
+    assert ([side] if side else []) == found
 
 
 def test_targets_are_asked_for_by_instance():

@@ -73,6 +73,7 @@ def test_a_source_that_keeps_no_instances_is_believed():
         ({OK: 5}, {OK: nan}, Missing.NOT_A_NUMBER),
         ({OK: 5, BAD: -1}, {OK: 9}, Missing.NOT_A_NUMBER),
         ({OK: 5}, {OK: inf}, Missing.NOT_A_NUMBER),
+        ({OK: 5}, {OK: 9e307, BAD: 9e307}, Missing.NOT_A_NUMBER),
         ({OK: 5}, {OK: 9, BAD: nan}, Missing.NOT_A_NUMBER),
     ],
     ids=[
@@ -83,6 +84,7 @@ def test_a_source_that_keeps_no_instances_is_believed():
         "a NaN now",
         "a negative counter before",
         "an infinite counter",
+        "counters whose sum is infinite",
         "one bad series spoils the answer",
     ],
 )

@@ -5,19 +5,23 @@ from math import inf
 
 import pytest
 
+from canaryd.core.gates import judge
+from canaryd.core.loads import Load
 from canaryd.core.model import (
     Absent,
     Builtin,
     Comparator,
     Condition,
     Counts,
+    Dialect,
     MetricAnswer,
     MetricCheck,
     Missing,
     Side,
     TrafficIdentity,
 )
-from canaryd.metrics.builtin_queries import Dialect, select_requests
+from canaryd.core.verdicts import Verdict
+from canaryd.metrics.builtin_queries import select_requests
 from canaryd.metrics.prometheus import PrometheusProvider
 from canaryd.metrics.registry import KINDS, MetricSources
 from tests.fakes.http import LoopbackHttp
@@ -31,6 +35,7 @@ IDENTITY = TrafficIdentity(
     canary_service="podinfo-canary",
     primary_service="podinfo-primary",
     ingresses=(("podinfo", "podinfo", "80"),),
+    dialect=Dialect.TRAEFIK,
 )
 ANY = Condition(Comparator.AT_LEAST, 0.0)
 SUCCESS = MetricCheck(name="success-rate", condition=ANY, builtin=Builtin.SUCCESS_RATE)
@@ -66,7 +71,7 @@ async def http():
 
 
 def a_provider(url, http, **changes):
-    settings = {"http": http, "clock": SetClock(), "dialect": Dialect.TRAEFIK, "timeout_s": 2.0}
+    settings = {"http": http, "clock": SetClock(), "timeout_s": 2.0}
     return PrometheusProvider("default", url, **(settings | changes))
 
 
@@ -448,5 +453,50 @@ async def test_a_check_is_answered_by_the_source_it_names(server, provider):
     )
 
 
+async def test_what_nobody_counts_is_no_question_for_any_source_and_load_tests_may_answer_it(
+    server, provider
+):
+    sources, uncounted = MetricSources({}), replace(IDENTITY, is_counted=False)
+    answer = await sources.ask(SUCCESS, uncounted, since=NOW - 60)
+    assert Absent(Missing.NO_SERIES, "nobody counts the requests of podinfo") == answer.absent
+
+    load = Load(names=("load-test.get",), sent=200)
+    assert Verdict.PASS is judge(SUCCESS, answer, load=load).verdict
+    assert Verdict.INCONCLUSIVE is judge(SUCCESS, answer).verdict
+    assert [] == server.queries
+
+
+async def test_a_query_of_the_users_own_is_asked_also_where_nobody_counts(server, provider):
+    server.canned["custom"] = vector("1")
+    sources = MetricSources({"default": provider})
+    answer = await sources.ask(CUSTOM, replace(IDENTITY, is_counted=False), since=NOW - 60)
+    assert 1.0 == answer.value
+
+
 def test_prometheus_is_a_kind_of_source():
     assert PrometheusProvider is KINDS["prometheus"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why", "words"),
+    [
+        ({"dialect": None}, Missing.QUERY_REFUSED, "tells canary and primary apart"),
+        ({"ingresses": ()}, Missing.NO_SERIES, "no Ingress leads to the app"),
+        ({"dialect": Dialect.CONTOUR}, Missing.NO_SERIES, "no HTTPRoute leads to the app"),
+    ],
+    ids=["no metrics of its own", "no Ingress", "no HTTPRoute"],
+)
+async def test_a_side_that_cannot_be_named_is_not_asked_about(
+    server, provider, changes, why, words
+):
+    answer = await provider.ask(SUCCESS, replace(IDENTITY, **changes), since=NOW - 60)
+    assert why is answer.absent.why
+    assert words in answer.absent.detail
+    assert [] == server.queries
+
+
+@pytest.mark.parametrize("check", [SUCCESS, P99], ids=["a rate", "a latency"])
+async def test_what_is_counted_at_the_pods_says_that_load_tests_are_in_it(provider, check):
+    at_pods = await provider.ask(check, replace(IDENTITY, dialect=Dialect.LINKERD), since=NOW - 60)
+    at_ingress = await provider.ask(check, IDENTITY, since=NOW - 60)
+    assert (True, False) == (at_pods.has_load, at_ingress.has_load)

@@ -11,9 +11,10 @@ import pytest
 from canaryd.core import routes_nginx
 from canaryd.core.kinds import INGRESS
 from canaryd.core.names import MANAGED_BY, MANAGER
+from canaryd.core.routing import PRIMARY_ONLY, Match, MatchKind, Routing
 from canaryd.core.views import object_view
 from canaryd.routers.nginx import NginxRouter
-from tests.contract.test_routers import KEY, World, serving
+from tests.contract.scenes import KEY, NginxScene, endpoints, playing
 from tests.fakes.routes import DataPlaneKind, Route, compile_routes, find_route
 from tests.scenarios.manifests import NAMESPACE, ingress, service
 
@@ -29,14 +30,47 @@ BOTH = pytest.mark.parametrize("plane", DataPlaneKind, ids=str)
 
 async def test_N_at_rest_the_copy_is_a_canary_at_weight_0_and_never_says_false():
     async with a_router() as world:
-        await world.router.write(world.app(), 0)
+        await world.router.write(world.app(), Routing(0))
+        assert {f"{NGINX}/canary": "true", f"{NGINX}/canary-weight": "0"} == annotations(world)
+
+
+@pytest.mark.parametrize(
+    ("matches", "says"),
+    [
+        ((Match(MatchKind.HEADER, "x-canary"),), {"canary-by-header": "x-canary"}),
+        (
+            (Match(MatchKind.HEADER, "x-canary", "insider"),),
+            {"canary-by-header": "x-canary", "canary-by-header-value": "insider"},
+        ),
+        (
+            (Match(MatchKind.HEADER, "x-canary", pattern="^in.*$"),),
+            {"canary-by-header": "x-canary", "canary-by-header-pattern": "^in.*$"},
+        ),
+        (
+            (Match(MatchKind.HEADER, "x-canary"), Match(MatchKind.COOKIE, "canary")),
+            {"canary-by-header": "x-canary", "canary-by-cookie": "canary"},
+        ),
+    ],
+)
+async def test_U20_conditions_are_written_read_back_and_taken_away_with_the_weight(matches, says):
+    async with a_router() as world:
+        app = world.app()
+        await world.router.write(app, Routing(20, matches))
+        written = {f"{NGINX}/{key}": value for key, value in says.items()}
+        weight = {f"{NGINX}/canary": "true", f"{NGINX}/canary-weight": "20"}
+        assert written | weight == annotations(world)
+        assert (Routing(20, matches), True) == (
+            world.router.read(app).routing,
+            world.router.read(app).in_sync,
+        )
+        await world.router.retreat(app.target.key)
         assert {f"{NGINX}/canary": "true", f"{NGINX}/canary-weight": "0"} == annotations(world)
 
 
 @BOTH
 async def test_N_a_main_ingress_made_anew_is_not_outdone_by_our_older_copy(plane):
     async with a_router() as world:
-        await world.router.write(world.app(), 0)
+        await world.router.write(world.app(), Routing(0))
         again = world.server.object(INGRESS, NAMESPACE, "app")
         world.server.remove(INGRESS, NAMESPACE, "app")
         world.server.put({**again, "metadata": {"namespace": NAMESPACE, "name": "app"}})
@@ -64,7 +98,7 @@ async def test_N_a_main_ingress_made_anew_is_not_outdone_by_our_older_copy(plane
 async def test_N_a_weight_written_by_hand_is_read_as_its_readers_do(text, weight):
     async with a_router() as world:
         app = world.app()
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         by_hand(world, **{f"{NGINX}/canary-weight": text})
         route = world.router.read(app)
         assert (weight, text == "20") == (route.weight, route.in_sync)
@@ -86,18 +120,19 @@ async def test_NH_a_key_that_routes_and_is_not_ours_is_seen_and_removed(key):
     """Weight 0 with a header rule still routes by header; in Higress it switches the weight off."""
     async with a_router() as world:
         app = world.app()
-        await world.router.write(app, 0)
+        await world.router.write(app, Routing(0))
         by_hand(world, **{f"{NGINX}/{key}": "x"})
-        assert not world.router.read(app).in_sync
+        route = world.router.read(app)
+        assert (PRIMARY_ONLY, True) != (route.routing, route.in_sync)
 
-        await world.router.write(app, 0)
+        await world.router.write(app, Routing(0))
         assert {f"{NGINX}/canary": "true", f"{NGINX}/canary-weight": "0"} == annotations(world)
         assert world.router.read(app).in_sync
 
 
 async def test_NH_a_retreat_without_the_app_takes_header_rules_along():
     async with a_router() as world:
-        await world.router.write(world.app(), 40)
+        await world.router.write(world.app(), Routing(40))
         by_hand(world, **{f"{NGINX}/canary-by-header": "x"})
         await world.router.retreat(KEY)
         assert {f"{NGINX}/canary": "true", f"{NGINX}/canary-weight": "0"} == annotations(world)
@@ -105,7 +140,7 @@ async def test_NH_a_retreat_without_the_app_takes_header_rules_along():
 
 async def test_a_retreat_from_a_copy_that_is_gone_has_nothing_left_to_do():
     async with a_router() as world:
-        await world.router.write(world.app(), 40)
+        await world.router.write(world.app(), Routing(40))
         world.server.remove(INGRESS, NAMESPACE, "app-canary")
         await world.router.retreat(KEY)
         assert [404] == [r.code for r in world.server.requests.writes(name="app-canary")][1:]
@@ -125,7 +160,7 @@ async def test_N_one_path_without_a_partner_would_drop_all_so_only_paths_to_the_
         )
 
     async with a_router(add) as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         rules = world.canary()["spec"]["rules"]
         assert [["/", "/v2"]] == [[p["path"] for p in rule["http"]["paths"]] for rule in rules]
         assert 30 == the_route(world, plane).weight
@@ -143,7 +178,7 @@ async def test_NT_host_path_and_pathType_are_copied_verbatim(plane, path_type):
         path.update(path="/shop", pathType=path_type)
 
     async with a_router(change) as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         (path,) = world.canary()["spec"]["rules"][0]["http"]["paths"]
         assert ("/shop", path_type) == (path["path"], path["pathType"])
         assert 30 == the_route(world, plane, path="/shop").weight
@@ -158,7 +193,7 @@ async def test_several_hosts_and_a_rule_without_one_are_all_followed(plane):
         ]
 
     async with a_router(add) as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         assert ["app.test", "*.app.test", None] == [
             rule.get("host") for rule in world.canary()["spec"]["rules"]
         ]
@@ -191,7 +226,7 @@ async def test_a_path_that_leads_to_a_resource_is_passed_over():
         main["spec"]["rules"][0]["http"]["paths"].append(path)
 
     async with a_router(add) as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         assert ["/"] == [p["path"] for p in world.canary()["spec"]["rules"][0]["http"]["paths"]]
 
 
@@ -221,7 +256,7 @@ async def test_a_canary_of_the_users_own_is_not_taken_for_a_main_ingress():
 
 async def test_N_the_canary_Service_is_a_backend_of_our_copies_alone():
     async with a_router() as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         assert {"app-canary"} == backends(world.canary())
         assert {"app"} == backends(world.server.object(INGRESS, NAMESPACE, "app"))
 
@@ -242,7 +277,7 @@ async def test_N_everything_else_is_inherited_by_the_reader_and_must_not_be_copi
         main["spec"]["tls"] = [{"hosts": ["app.test"], "secretName": "app-tls"}]
 
     async with a_router(decorate) as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         assert {f"{NGINX}/canary": "true", f"{NGINX}/canary-weight": "30"} == annotations(world)
         assert {"rules", "ingressClassName"} == world.canary()["spec"].keys()
         labels = world.canary()["metadata"]["labels"]
@@ -261,14 +296,14 @@ async def test_N_everything_else_is_inherited_by_the_reader_and_must_not_be_copi
 async def test_parts_of_the_spec_that_somebody_added_to_a_copy_are_seen_and_removed(addition):
     async with a_router() as world:
         app = world.app()
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         world.server.edit(
             INGRESS, NAMESPACE, "app-canary", lambda live: live["spec"].update(addition)
         )
         world.sync()
         assert not world.router.read(app).in_sync
 
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         assert {"rules", "ingressClassName"} == world.canary()["spec"].keys()
         assert world.router.read(app).in_sync
 
@@ -279,18 +314,18 @@ async def test_a_path_that_somebody_added_to_a_copy_is_seen_and_removed():
 
     async with a_router() as world:
         app = world.app()
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         world.server.edit(INGRESS, NAMESPACE, "app-canary", add)
         world.sync()
         assert not world.router.read(app).in_sync
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         assert 1 == len(world.canary()["spec"]["rules"][0]["http"]["paths"])
 
 
 async def test_a_copy_that_is_no_canary_any_more_is_not_in_sync_whatever_its_weight():
     async with a_router() as world:
         app = world.app()
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         by_hand(world, **{f"{NGINX}/canary": "false"})
         route = world.router.read(app)
         assert (None, False) == (route.weight, route.in_sync)
@@ -301,14 +336,14 @@ async def test_a_copy_that_is_no_canary_any_more_is_not_in_sync_whatever_its_wei
 
 async def test_the_class_is_named_the_way_the_main_ingress_names_it():
     async with a_router() as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         assert "nginx" == world.canary()["spec"]["ingressClassName"]
         assert LEGACY not in annotations(world)
 
 
 async def test_the_legacy_annotation_is_followed_too_and_then_the_field_stays_empty():
     async with a_router(use_legacy_class) as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         assert "legacy" == annotations(world)[LEGACY]
         assert "ingressClassName" not in world.canary()["spec"]
         assert world.router.read(world.app()).in_sync
@@ -324,12 +359,12 @@ async def test_a_main_ingress_that_changes_how_it_names_its_class_is_followed(di
     if direction == "to the field":
         before, after = after, before
     async with a_router(before) as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         world.server.edit(INGRESS, NAMESPACE, "app", after)
         app = world.app()
         assert not world.router.read(app).in_sync
 
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         assert world.router.read(app).in_sync
         assert ("ingressClassName" in world.canary()["spec"]) != (LEGACY in annotations(world))
 
@@ -337,7 +372,7 @@ async def test_a_main_ingress_that_changes_how_it_names_its_class_is_followed(di
 async def test_a_class_that_somebody_took_off_a_copy_is_seen():
     async with a_router(use_legacy_class) as world:
         app = world.app()
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         by_hand(world, **{LEGACY: None})
         assert not world.router.read(app).in_sync
 
@@ -348,7 +383,7 @@ async def test_a_class_that_the_cluster_added_to_a_copy_without_one_is_left_alon
 
     async with a_router(drop_class) as world:
         app = world.app()
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         world.server.patch(
             INGRESS, NAMESPACE, "app-canary", {"spec": {"ingressClassName": "default"}}
         )
@@ -358,11 +393,13 @@ async def test_a_class_that_the_cluster_added_to_a_copy_without_one_is_left_alon
 
 async def test_N_under_another_prefix_not_one_key_of_the_default_prefix_is_written():
     """With a prefix of its own the controller refuses Ingresses that carry the default one."""
-    async with serving(
-        lambda api, store: NginxRouter(api, store, prefix="ingress.example.io")
+    async with playing(
+        NginxScene,
+        lambda api, store: NginxRouter(api, store, prefix="ingress.example.io"),
+        neighbour=False,
     ) as world:
         app = world.app()
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         keys = {"ingress.example.io/canary": "true", "ingress.example.io/canary-weight": "30"}
         assert keys == annotations(world)
         assert 30 == world.router.read(app).weight
@@ -378,7 +415,7 @@ async def test_T_the_port_is_spelled_as_the_user_spells_it_also_in_metrics(port)
 
     async with a_router(change) as world:
         app = world.app()
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         backend = world.canary()["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
         assert {"name": "app-canary", "port": port} == backend
         assert (("app", "app", str(port.get("name") or port["number"])),) == world.router.identity(
@@ -398,7 +435,7 @@ async def test_T_each_port_of_an_ingress_is_a_backend_of_its_own_in_metrics():
 
 async def test_NT_the_copy_lies_in_the_namespace_of_its_main_ingress():
     async with a_router() as world:
-        await world.router.write(world.app(), 30)
+        await world.router.write(world.app(), Routing(30))
         assert [(NAMESPACE, "app"), (NAMESPACE, "app-canary")] == [
             (i["metadata"]["namespace"], i["metadata"]["name"])
             for i in world.server.objects(INGRESS)
@@ -415,13 +452,13 @@ async def test_NT_a_copy_on_a_path_that_leads_elsewhere_by_now_would_take_strang
     async with a_router() as world:
         world.server.put(ingress("second", "second.test"))
         world.server.edit(INGRESS, NAMESPACE, "second", lambda live: lead_to(live, "app"))
-        await world.router.write(world.app("app", "second"), 30)
+        await world.router.write(world.app("app", "second"), Routing(30))
         world.server.edit(INGRESS, NAMESPACE, "second", lambda live: lead_to(live, "other"))
         app = world.app("app")
         assert (True, False) == (world.router.read(app).orphaned, world.router.read(app).in_sync)
         assert 30 == the_route(world, plane, host="second.test").weight
 
-        await world.router.write(app, 30)
+        await world.router.write(app, Routing(30))
         world.sync()
         assert world.server.find(INGRESS, NAMESPACE, "second-canary") is None
         assert (False, True) == (world.router.read(app).orphaned, world.router.read(app).in_sync)
@@ -435,7 +472,7 @@ async def test_of_a_mix_of_weights_the_highest_is_told():
         world.server.put(ingress("second", "second.test"))
         world.server.edit(INGRESS, NAMESPACE, "second", lambda live: lead_to(live, "app"))
         both = world.app("app", "second")
-        await world.router.write(both, 50)
+        await world.router.write(both, Routing(50))
         by_hand(world, **{f"{NGINX}/canary-weight": "0"})
         route = world.router.read(both)
         assert (50, False) == (route.weight, route.in_sync)
@@ -447,7 +484,7 @@ async def test_of_a_mix_of_weights_the_highest_is_told():
 @asynccontextmanager
 async def a_router(change=None):
     """A router with one main Ingress, changed before anybody looks."""
-    async with serving(NginxRouter) as world:
+    async with playing(NginxScene, NginxRouter, neighbour=False) as world:
         if change is not None:
             world.server.edit(INGRESS, NAMESPACE, "app", change)
         for name in ("app-canary", "api", "static", "other"):
@@ -455,22 +492,6 @@ async def a_router(change=None):
         for name in ("app", "app-canary", "api", "static", "other"):
             world.server.put(endpoints(name))
         yield world
-
-
-def endpoints(name: str) -> dict[str, Any]:
-    """One ready pod behind a Service."""
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "namespace": NAMESPACE,
-            "name": f"{name}-1",
-            "labels": {"kubernetes.io/service-name": name},
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
-        "ports": [],
-    }
 
 
 def a_path(path: str, backend: str, port: int = 80) -> dict[str, Any]:
@@ -492,7 +513,7 @@ def use_legacy_class(main: dict[str, Any]) -> None:
     main["spec"].pop("ingressClassName", None)
 
 
-def annotations(world: World) -> dict[str, str]:
+def annotations(world: NginxScene) -> dict[str, str]:
     return dict(world.canary()["metadata"]["annotations"])
 
 
@@ -504,13 +525,15 @@ def backends(found: dict[str, Any]) -> set[str]:
     }
 
 
-def by_hand(world: World, **values: str | None) -> None:
+def by_hand(world: NginxScene, **values: str | None) -> None:
     """Somebody edits the annotations of our copy, and the cache hears of it."""
     world.server.patch(INGRESS, NAMESPACE, "app-canary", {"metadata": {"annotations": values}})
     world.sync()
 
 
-def the_route(world: World, plane: DataPlaneKind, host: str = "app.test", path: str = "/") -> Route:
+def the_route(
+    world: NginxScene, plane: DataPlaneKind, host: str = "app.test", path: str = "/"
+) -> Route:
     found = find_route(compile_routes(world.server.store, plane, "nginx"), host, path)
     assert found is not None
     return found

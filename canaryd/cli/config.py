@@ -5,84 +5,61 @@ annotations: the two can differ in version, and the daemon is the one that acts.
 resolves a manifest that no cluster has seen yet.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from canaryd.cli.document import write_document
 from canaryd.cli.exits import CommandError, Exit
-from canaryd.core.annotations import ENABLED
+from canaryd.cli.objects import read_canary
+from canaryd.cli.options import Where, app_name, ask, cluster_options, output_option
 from canaryd.core.units import quote
 
 if TYPE_CHECKING:
+    from canaryd.cli.connect import Cluster
     from canaryd.cli.manifests import Checked
 
 Values = dict[str, dict[str, str]]
 
-KINDS: Final = (
-    *("deploy", "deployment", "deployments", "deployment.apps", "deployments.apps"),
-    *("cnry", "canary", "canaries", "canary.canaryd.io", "canaries.canaryd.io"),
-)
-"""What may stand before the name, and a slash."""
-
 
 @click.command("config")
-@click.argument("name", required=False)
-@click.option("-n", "--namespace", help="Namespace of the app; the context's when not given.")
+@click.argument("name", required=False, callback=app_name)
 @click.option("--file", "file", help="Resolve a Deployment in a YAML file; - for standard input.")
-@click.option("--kubeconfig", default="", help="Kubeconfig to connect with.")
-@click.option("--context", default="", help="Context of the kubeconfig.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    help="Format; a table leaves out keys without a value.",
-)
-def command(
-    *,
-    name: str | None,
-    namespace: str | None,
-    file: str | None,
-    kubeconfig: str,
-    context: str,
-    output: str,
-) -> int:
+@output_option("table", "json", "yaml", meaning="Format; a table leaves out keys without a value.")
+@cluster_options
+def command(*, name: str | None, file: str | None, output: str, where: Where) -> int:
     """Show the values in force for an app, and where from."""
-    if file is not None and (kubeconfig or context):
+    if file is not None and (where.kubeconfig or where.context):
         raise click.UsageError("--file needs no cluster; leave out --kubeconfig and --context")
-    if name is not None:
-        name = _name(name)
     if file is not None:
-        subject, values = _from_file(file, name, namespace)
-    elif name is None:
+        subject, values = _from_file(file, name, where.namespace)
+        _print(subject, values, output)
+        return Exit.OK
+    if name is None:
         raise click.UsageError("name an app, or a file with --file")
-    else:
-        subject, values = _from_cluster(name, namespace, kubeconfig, context)
-    _print(subject, values, output)
-    return Exit.OK
+    app = name
 
+    async def show(cluster: "Cluster") -> int:
+        canary = await read_canary(cluster, app)
+        _warn(canary)
+        _print(f"Deployment {cluster.namespace}/{app}", _recorded(canary), output)
+        return Exit.OK
 
-def _name(given: str) -> str:
-    """Accept what kubectl accepts: ``podinfo``, ``deploy/podinfo``, ``cnry/podinfo``."""
-    kind, _, name = given.rpartition("/")
-    if not name or (kind and kind not in KINDS):
-        raise click.UsageError(f"{quote(given)} is no name of a Deployment, such as podinfo")
-    return name
+    return ask(show, where)
 
 
 # --- offline ---
 
 
-def _from_file(file: str, name: str | None, namespace: str | None) -> tuple[str, Values]:
+def _from_file(file: str, name: str | None, namespace: str) -> tuple[str, Values]:
     from canaryd.cli.lint import read  # noqa: PLC0415 - YAML only when there is a file
     from canaryd.cli.manifests import check  # noqa: PLC0415
 
     manifests, unreadable = read([file])
     if unreadable:
         raise CommandError(str(unreadable[0]), Exit.USAGE)
-    checked, elsewhere = check(manifests, namespace or "")
+    checked, elsewhere = check(manifests, namespace)
     item = _choose(file, checked, name, namespace)
     where = item.manifest.namespace or namespace
     inherited = [p for p in elsewhere if p.subject == f"Namespace {where}"]
@@ -94,15 +71,13 @@ def _from_file(file: str, name: str | None, namespace: str | None) -> tuple[str,
     return item.manifest.subject, values
 
 
-def _choose(
-    file: str, checked: "Sequence[Checked]", name: str | None, namespace: str | None
-) -> "Checked":
+def _choose(file: str, checked: "Sequence[Checked]", name: str | None, namespace: str) -> "Checked":
     """Find the one Deployment that is meant; one without a namespace is in any."""
     found = [
         item
         for item in checked
         if name in (None, item.manifest.name)
-        and (namespace is None or item.manifest.namespace in ("", namespace))
+        and (not namespace or item.manifest.namespace in ("", namespace))
     ]
     if len(found) == 1:
         return found[0]
@@ -115,29 +90,6 @@ def _choose(
 
 
 # --- from the cluster ---
-
-
-def _from_cluster(
-    name: str, namespace: str | None, kubeconfig: str, context: str
-) -> tuple[str, Values]:
-    from canaryd.cli.connect import ask_cluster  # noqa: PLC0415 - takes most of a second
-    from canaryd.core.kinds import CANARY  # noqa: PLC0415
-    from canaryd.ports.errors import NotFound  # noqa: PLC0415
-    from canaryd.ports.kube import KubeApi  # noqa: PLC0415
-
-    async def ask(api: KubeApi, current: str) -> tuple[str, dict[str, Any]]:
-        where = namespace or current
-        try:
-            return where, await api.get(CANARY, where, name)
-        except NotFound:
-            raise CommandError(
-                f"there is no Canary {where}/{name}: is canaryd installed, does it watch this "
-                f'namespace, and does the Deployment carry canaryd.io/{ENABLED}: "true"?'
-            ) from None
-
-    where, canary = ask_cluster(ask, kubeconfig=kubeconfig, context=context)
-    _warn(canary)
-    return f"Deployment {where}/{name}", _recorded(canary)
 
 
 def _recorded(canary: Mapping[str, Any]) -> Values:
@@ -166,14 +118,10 @@ def _warn(canary: Mapping[str, Any]) -> None:
 
 
 def _print(subject: str, values: Values, output: str) -> None:
-    if output == "json":
-        click.echo(json.dumps({"object": subject, "values": values}, indent=2))
-    elif output == "yaml":
-        import yaml  # noqa: PLC0415 - only where it is wanted
-
-        click.echo(yaml.safe_dump({"object": subject, "values": values}, sort_keys=False), nl=False)
-    else:
+    if output == "table":
         click.echo(_table(values))
+    else:
+        write_document({"object": subject, "values": values}, output)
 
 
 def _table(values: Values) -> str:

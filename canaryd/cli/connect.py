@@ -1,18 +1,23 @@
 """From a command to the API server, and from its refusals to sentences and exit codes.
 
-The only place of the command line that knows the client. Every request of a command ends within
-``TIME_LIMIT_S``: a person is waiting.
+The only place of the command line that makes a client. Every request has a time limit of its own;
+a command that only asks ends within ``TIME_LIMIT_S`` as a whole, since a person is waiting.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from canaryd.cli.exits import CommandError, Exit
+from canaryd.cli.follow import Follower
+from canaryd.cli.options import Where
+from canaryd.core.kinds import Kind
 from canaryd.kube.client import KubeClient
 from canaryd.kube.credentials import CredentialsError
 from canaryd.kube.kubeconfig import load_connection
+from canaryd.ports.clock import Clock
 from canaryd.ports.errors import (
     Conflict,
     Forbidden,
@@ -22,38 +27,64 @@ from canaryd.ports.errors import (
     Unauthorized,
     Unreachable,
 )
-from canaryd.ports.kube import KubeApi
+from canaryd.ports.kube import Manifest
 from canaryd.telemetry.clock import SteadyClock
 
 T = TypeVar("T")
 TIME_LIMIT_S: Final = 30.0
+WHO_WRITES: Final = "kubectl-canaryd"
+"""Field manager of what people write through us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The API server a command talks to, and the namespace it is about.
+
+    ``user`` is what the kubeconfig calls us, empty when nothing does.
+    """
+
+    api: KubeClient
+    namespace: str
+    user: str
+    clock: Clock
+
+    def follow(
+        self, kind: Kind, name: str, *, tick_s: float | None = None
+    ) -> AbstractAsyncContextManager[AsyncGenerator[Manifest | None]]:
+        """One object now and at every change, and at least every ``tick_s``; None while there is
+        none.
+        """
+        follower = Follower(self.api, self.clock, kind, self.namespace, name, tick_s)
+        return aclosing(follower.follow())
 
 
 def ask_cluster(
-    question: Callable[[KubeApi, str], Awaitable[T]], *, kubeconfig: str, context: str
+    question: Callable[[Cluster], Awaitable[T]], where: Where, *, is_patient: bool = False
 ) -> T:
     """Connect, ask, disconnect.
 
     Args:
-        question: given the API and the namespace of the context.
-        kubeconfig: file, empty for where kubectl would look.
-        context: of the kubeconfig, empty for the current one.
+        question: what to do with the cluster.
+        where: which cluster and namespace.
+        is_patient: the question knows itself when to give up.
 
     Raises:
         CommandError: there is no answer, or none that helps.
 
     """
 
-    async def ask() -> T:
-        connection = load_connection(kubeconfig, context)
+    async def answer() -> T:
+        connection = load_connection(where.kubeconfig, where.context)
+        clock = SteadyClock()
         async with (
-            asyncio.timeout(TIME_LIMIT_S),
-            KubeClient(connection, clock=SteadyClock()) as client,
+            asyncio.timeout(None if is_patient else TIME_LIMIT_S),
+            KubeClient(connection, clock=clock, field_manager=WHO_WRITES) as client,
         ):
-            return await question(client, connection.namespace)
+            namespace = where.namespace or connection.namespace
+            return await question(Cluster(client, namespace, connection.user, clock))
 
     with troubles_as_exits():
-        return asyncio.run(ask())
+        return asyncio.run(answer())
 
 
 @contextmanager

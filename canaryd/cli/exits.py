@@ -10,6 +10,7 @@ code    meaning
 4       the API server cannot be reached, or does not allow it
 5       the time was used up
 6       somebody else changed it at the same time, or the answer is stale
+7       canaryd refused the action, as things are
 ======  ==========================================
 
 Scripts and pipelines depend on these numbers.
@@ -31,6 +32,7 @@ class Exit(IntEnum):
     UNREACHABLE = 4
     TIMED_OUT = 5
     CONFLICT = 6
+    REFUSED = 7
 
 
 class CommandError(click.ClickException):

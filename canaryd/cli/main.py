@@ -22,11 +22,46 @@ from canaryd import __version__
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "See": {
+        "list": "List the apps that canaryd releases.",
+        "status": "Show how the release of an app goes.",
+        "wait": "Wait until an app is somewhere.",
+        "why": "Show the last decisions about an app, and their reasons.",
+        "history": "Show the runs of an app, and what people asked for.",
+        "diff": "Show what a promotion would change.",
+        "config": "Show the values in force for an app, and where from.",
+    },
+    "Steer": {
+        "pause": "Hold the run of an app where it is.",
+        "resume": "Let a paused run go on.",
+        "promote": "Go on to the next step of a run.",
+        "approve": "Approve the gate that a run waits at.",
+        "abort": "End a run, users to the primary first.",
+        "retry": "Try a revision again that failed.",
+        "skip": "Promote the revision under analysis without a verdict.",
+        "undo": "Go back to a revision that was promoted before.",
+    },
+    "Annotate": {
+        "enrol": "Hand a Deployment to canaryd, with these annotations.",
+        "leave": "Take a Deployment back from canaryd, and wait until it is.",
+        "lint": "Check the annotations in YAML files, without a cluster.",
+        "explain": "Explain an annotation key; without KEY, list all of them.",
+    },
+    "Run": {
+        "run": "Watch Deployments and roll out their new revisions.",
+        "version": "Show the version.",
+    },
+}
+"""Commands as the help lists them, each with its short help."""
+
+MODULES: Final[Mapping[str, str]] = {"list": "listing"}
+"""Modules of this package that are not called like their command."""
+
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "run": ("canaryd.cli.run", "Watch Deployments and roll out their new revisions."),
-    "lint": ("canaryd.cli.lint", "Check the annotations in YAML files, without a cluster."),
-    "config": ("canaryd.cli.config", "Show the values in force for an app, and where from."),
-    "version": ("canaryd.cli.version", "Show the version."),
+    name: (f"canaryd.cli.{MODULES.get(name, name)}", text)
+    for commands in SECTIONS.values()
+    for name, text in commands.items()
 }
 """Name of a command: the module that has it as ``command``, and its short help."""
 
@@ -54,8 +89,12 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the list of commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        longest = max(map(len, COMMANDS))
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                # The same column in every section.
+                rows = [(name.ljust(longest), text) for name, text in commands.items()]
+                formatter.write_dl(rows)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
         """Complete the names of commands without importing any."""

@@ -22,6 +22,7 @@ from canaryd.core.annotations import (
     resolve_deployment,
     template_problems,
 )
+from canaryd.core.owners import config_problems
 from canaryd.core.problems import DEFAULTS_PREFIX, DEPLOYMENT, NAMESPACE, Problem, ProblemReason
 from canaryd.core.units import quote
 
@@ -88,6 +89,10 @@ class Manifest:
         return self.kind == "Canary" and _scalar(self.value.get("apiVersion")).startswith(
             names.PREFIX
         )
+
+    @property
+    def is_config(self) -> bool:
+        return self.kind in ("ConfigMap", "Secret") and self.value.get("apiVersion") == "v1"
 
     @property
     def is_namespace(self) -> bool:
@@ -190,6 +195,10 @@ def check(
             texts, problems = _texts(manifest)
             inherited[manifest.name] = texts
             elsewhere += [*manifest.duplicates(), *problems, *_namespace_problems(manifest, texts)]
+        elif manifest.is_config and manifest.has_ours():
+            texts, problems = _texts(manifest)
+            elsewhere += [*manifest.duplicates(), *problems]
+            elsewhere += [manifest.locate(problem) for problem in config_problems(texts)]
         elif not (manifest.is_deployment or manifest.is_canary) and manifest.has_ours():
             elsewhere += [*manifest.duplicates(), *_misplaced(manifest)]
     told = {located.problem for located in elsewhere}

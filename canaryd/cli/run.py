@@ -5,6 +5,7 @@ A flag that is not given says nothing: it must not push a built-in default over 
 
 import os
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ def command(config: Path | None, **flags: Any) -> int:
         settings = load(path, os.environ, dict(_parts(flags)))
     except ConfigError as error:
         raise CommandError(str(error), Exit.INVALID) from None
+    if settings.admission.keep == "webhook" and find_spec("cryptography") is None:
+        words = 'admission.keep: "webhook" needs the package cryptography: install canaryd[webhook]'
+        raise CommandError(words, Exit.INVALID)
 
     # Only now: it takes most of a second, and a slip in the settings should not.
     from canaryd import app  # noqa: PLC0415

@@ -9,17 +9,15 @@ to read; everything with rights belongs elsewhere.
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from canaryd.config.settings import Server
+from canaryd.server.listen import OwnFaults, listen
 from canaryd.telemetry.logging import get_logger
 from canaryd.telemetry.prometheus import CONTENT_TYPE, Telemetry
 
@@ -31,21 +29,8 @@ SHUTDOWN_S: Final = 1.0
 _log = get_logger("canaryd.server")
 
 
-class _OwnFaults(logging.Filter):
-    """Drops what somebody sent that is no HTTP: anybody can, as often as they like."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep what went wrong on our side."""
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError)
-
-
 _http_log = logging.getLogger("canaryd.server.http")
-_http_log.addFilter(_OwnFaults())
-
-
-class CannotListenError(OSError):
-    """The address cannot be served on."""
+_http_log.addFilter(OwnFaults())
 
 
 class Heartbeat:
@@ -151,32 +136,15 @@ async def serve(
     beating = asyncio.create_task(heartbeat.run(), name="heartbeat")
     beating.add_done_callback(_tell_end)
     try:
-        yield await _listen(runner, settings)
+        yield await listen(
+            runner, settings.host, settings.port, change="server.host or server.port"
+        )
     finally:
         beating.cancel()
         try:
             await asyncio.wait([beating])
         finally:
             await runner.cleanup()
-
-
-async def _listen(runner: web.AppRunner, settings: Server) -> tuple[str, int]:
-    try:
-        await web.TCPSite(runner, settings.host or None, settings.port).start()
-    except OSError as error:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host or "*"
-        place = f"{host}:{settings.port}"
-        words = f"cannot listen on {place}: {_why(error)}; change server.host or server.port"
-        raise CannotListenError(words) from error
-    host, port, *_ = runner.addresses[0]
-    return str(host), int(port)
-
-
-def _why(error: OSError) -> str:
-    """The system's own words; asyncio's repeat the address, in another spelling."""
-    if error.errno is None or isinstance(error, socket.gaierror):
-        return error.strerror or str(error)
-    return os.strerror(error.errno)
 
 
 def _tell_end(task: asyncio.Task[None]) -> None:

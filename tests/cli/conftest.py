@@ -5,4 +5,5 @@ from tests.cli.commands import Canaryd
 
 @pytest.fixture
 def canaryd(capsys, monkeypatch):
+    monkeypatch.delenv("CANARYD_UPDATE_GOLDEN", raising=False)
     return Canaryd(capsys, monkeypatch)

@@ -107,6 +107,14 @@ def test_a_table_leaves_out_what_has_no_value_and_keeps_a_row_on_its_line(offlin
     assert found["metric.declines.query"].endswith("…  deployment")
 
 
+def test_keys_that_another_strategy_has_are_not_among_those_in_force(offline):
+    steps = "weight 5; pause 2m; weight 50"
+    text = DEPLOYMENT.replace('canaryd.io/weights: "5,20,50"', f'canaryd.io/steps: "{steps}"')
+    found = rows(offline(text))
+    assert found["steps"].startswith(steps)
+    assert set() == {"weights", "step-weight", "max-weight", "iterations"} & set(found)
+
+
 def test_a_table_has_straight_columns(offline):
     head, *lines = offline(DEPLOYMENT).out.splitlines()
     second, third = head.index("VALUE"), head.index("FROM")

@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 
 from canaryd.cli.exits import Exit
+from tests.core.plans import SAMPLES
 
 GOOD = """\
 apiVersion: apps/v1
@@ -133,6 +134,41 @@ def test_every_problem_of_a_file_comes_out_at_once_in_its_order(lint):
     outcome = lint({"shop.yaml": BAD})
     assert (Exit.INVALID, "") == (outcome.code, outcome.err)
     assert GOLDEN.replace("FILE", "shop.yaml") == outcome.out
+
+
+def keys_of(sample):
+    return "".join(f"    canaryd.io/{key}: {json.dumps(value)}\n" for key, value in sample.items())
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=["weights", "steps", "beside"])
+def test_every_key_there_is_can_be_checked(lint, sample):
+    assert (
+        "1 annotated Deployment, no problems\n" == lint({"a.yaml": deployment(keys_of(sample))}).out
+    )
+
+
+def test_keys_that_do_not_go_together_are_told_on_their_lines(lint):
+    keys = {
+        "strategy": "ab",
+        "provider": "smi",
+        "match": "cookie canary",
+        "weights": "5,20",
+        "gate.qa": "each-weight",
+        "schedule": "Mon 9:00-17:00",
+        "alert.team": "info slack",
+    }
+    outcome = lint({"a.yaml": deployment(keys_of(keys))})
+    told = {
+        8: 'canaryd.io/match: "cookie canary" cannot be carried out by provider smi: ',
+        9: 'canaryd.io/weights: "5,20" means nothing with strategy ab, only with canary; ',
+        10: 'canaryd.io/gate.qa: "each-weight" stands at a weight, and strategy ab has none ',
+        11: 'canaryd.io/schedule: "Mon 9:00-17:00" has the times "9:00-17:00", which are not ',
+        12: "canaryd.io/alert.team: is not supported by this version: use an event hook",
+    }
+    assert Exit.INVALID == outcome.code
+    assert len(told) == len(lines(outcome))
+    for line, (number, text) in zip(lines(outcome), told.items(), strict=True):
+        assert line.startswith(f"a.yaml:{number}: Deployment podinfo: {text}")
 
 
 def test_files_keep_the_order_in_which_they_were_named(lint):
@@ -310,6 +346,33 @@ def test_a_loop_of_links_is_not_followed(lint, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "loop").symlink_to(".")
     assert "1 annotated Deployment, no problems\n" == lint({"d/a.yaml": GOOD}, "d").out
+
+
+# --- on ConfigMaps and Secrets ---
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+def test_what_the_owner_of_a_config_says_is_no_problem(lint, kind):
+    annotations = '{canaryd.io/track: "true", canaryd.io/copy: "false"}'
+    text = f"apiVersion: v1\nkind: {kind}\nmetadata: {{name: a, annotations: {annotations}}}\n"
+    assert (0, "0 annotated Deployments, no problems\n") == (
+        lint({"a.yaml": text}).code,
+        lint({"a.yaml": text}).out,
+    )
+
+
+def test_what_is_wrong_on_a_config_is_told_with_its_place(lint):
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations:\n"
+        "    canaryd.io/copy: nope\n    canaryd.io/track: false\n    canaryd.io/interval: 5s\n"
+    )
+    outcome = lint({"a.yaml": text})
+    assert Exit.INVALID == outcome.code
+    copy, track, interval = outcome.out.splitlines()
+    assert copy.startswith('a.yaml:6: ConfigMap a: canaryd.io/copy: "nope" is neither true nor')
+    assert track.startswith("a.yaml:7: ConfigMap a: canaryd.io/track: ")
+    assert "is a boolean, and annotations are text: quote it" in track
+    assert interval.startswith("a.yaml:8: ConfigMap a: canaryd.io/interval: does nothing on a")
 
 
 # --- what is looked at ---

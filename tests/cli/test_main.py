@@ -24,10 +24,33 @@ Options:
   -V, --version  Show the version and exit.
   -h, --help     Show this message and exit.
 
-Commands:
-  run      Watch Deployments and roll out their new revisions.
-  lint     Check the annotations in YAML files, without a cluster.
+See:
+  list     List the apps that canaryd releases.
+  status   Show how the release of an app goes.
+  wait     Wait until an app is somewhere.
+  why      Show the last decisions about an app, and their reasons.
+  history  Show the runs of an app, and what people asked for.
+  diff     Show what a promotion would change.
   config   Show the values in force for an app, and where from.
+
+Steer:
+  pause    Hold the run of an app where it is.
+  resume   Let a paused run go on.
+  promote  Go on to the next step of a run.
+  approve  Approve the gate that a run waits at.
+  abort    End a run, users to the primary first.
+  retry    Try a revision again that failed.
+  skip     Promote the revision under analysis without a verdict.
+  undo     Go back to a revision that was promoted before.
+
+Annotate:
+  enrol    Hand a Deployment to canaryd, with these annotations.
+  leave    Take a Deployment back from canaryd, and wait until it is.
+  lint     Check the annotations in YAML files, without a cluster.
+  explain  Explain an annotation key; without KEY, list all of them.
+
+Run:
+  run      Watch Deployments and roll out their new revisions.
   version  Show the version.
 """
 
@@ -141,6 +164,19 @@ def test_a_slip_on_the_command_line_is_explained_and_ends_with_2(canaryd, argume
     assert expected in outcome.err
 
 
+def test_a_webhook_without_the_library_for_its_certificate_ends_with_3_and_what_to_install(
+    canaryd, tmp_path, monkeypatch
+):
+    path = tmp_path / "config.yaml"
+    path.write_text("scope: {mode: cluster}\nadmission: {keep: webhook, username: canaryd}\n")
+    # As it is where the package was installed without its extras.
+    monkeypatch.setattr("canaryd.cli.run.find_spec", lambda _name: None)
+    outcome = canaryd("run", "--config", str(path))
+    assert (Exit.INVALID, "") == (outcome.code, outcome.out)
+    words = 'admission.keep: "webhook" needs the package cryptography: install canaryd[webhook]'
+    assert f"canaryd: {words}\n" == outcome.err
+
+
 def test_settings_that_are_wrong_end_with_3_and_all_problems(canaryd, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("log: {level: loud}\nworkers: 0\n")
@@ -167,6 +203,7 @@ def test_the_numbers_are_an_interface():
         "UNREACHABLE": 4,
         "TIMED_OUT": 5,
         "CONFLICT": 6,
+        "REFUSED": 7,
     } == {name: int(code) for name, code in Exit.__members__.items()}
 
 

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from canaryd.config.settings import Server
 from canaryd.server import health
-from canaryd.server.health import CannotListenError, Heartbeat, make_app, serve
+from canaryd.server.health import Heartbeat, make_app, serve
+from canaryd.server.listen import CannotListenError
 from canaryd.telemetry.prometheus import Telemetry
 
 LOOPBACK = Server(host="127.0.0.1", port=0)

@@ -8,9 +8,17 @@ import pytest
 from canaryd.controller.configuration import canary_spec
 from canaryd.core.annotations import resolve_deployment
 from canaryd.core.kinds import CANARY
+from canaryd.core.memory import load
 from canaryd.core.model import CanarySpec
 from canaryd.core.phase import Phase
-from canaryd.core.state import HistoryEntry, HookRecord, RolloutState, RunState, VerdictRecord
+from canaryd.core.state import (
+    CommandRecord,
+    HistoryEntry,
+    HookRecord,
+    RolloutState,
+    RunState,
+    VerdictRecord,
+)
 from canaryd.core.status import StatusInput
 from canaryd.core.status import render as render_status
 from canaryd.core.views import deployment_view
@@ -216,7 +224,7 @@ class TestWhatTheDaemonWrites:
             failures_by_metric={"latency-p99": 2},
         ),
         settled_at=NOW - 60,
-        tracked={"ConfigMap/app": ("12", "f" * 64)},
+        tracked={"configmap/app": ("12", "f" * 32)},
         verdicts=(
             VerdictRecord(
                 name="latency-p99",
@@ -242,6 +250,19 @@ class TestWhatTheDaemonWrites:
             )
             for i in range(50)
         ),
+        commands=(
+            CommandRecord(
+                verb="approve",
+                nonce="4f9c21ab",
+                by="system:serviceaccount:" + "n" * 253,
+                subject="ccccc-3@1",
+                argument="qa",
+                reason="r" * 300,
+                outcome="CommandRefused",
+                refusal="w" * 2000,
+                at=NOW,
+            ),
+        ),
         reason="Analyzing",
         message="weight 20%",
     )
@@ -256,6 +277,11 @@ class TestWhatTheDaemonWrites:
         )
         return render_status(given, {}, NOW)
 
+    def test_is_read_back_as_it_was(self):
+        [asked] = self.full.commands
+        known = replace(self.full, commands=(replace(asked, by="alice", refusal="no such gate"),))
+        assert known == load(self.written(known))
+
     @pytest.mark.parametrize("phase", Phase)
     def test_is_kept_whole_in_every_phase(self, phase):
         wanted = schema()["properties"]["status"]
@@ -266,7 +292,11 @@ class TestWhatTheDaemonWrites:
         assert [] == complaints(wanted, self.written(RolloutState(phase=Phase.INITIALIZING)))
 
     def test_is_kept_whole_with_texts_that_are_too_long(self):
-        long = replace(self.full, message="x" * 100_000, config_error="y" * 100_000)
+        [check] = self.full.verdicts
+        said = replace(check, value="1" * 400, threshold="< 1" + " " * 400, message="z" * 4000)
+        long = replace(
+            self.full, message="x" * 100_000, config_error="y" * 100_000, verdicts=(said,)
+        )
         assert [] == complaints(schema()["properties"]["status"], self.written(long))
 
     def test_is_kept_whole_with_every_annotation_resolved(self):

@@ -2,12 +2,16 @@
 
 import pytest
 
-from tests.chart.chart import CLUSTER, NAMESPACES, PROFILES, ROOT, render, values_file
+from canaryd.core.commands import CommandVerb
+from tests.chart.chart import CLUSTER, NAMESPACES, PROFILES, ROOT, Objects, render, values_file
 from tests.chart.scripts import load_script
 
 table = load_script("generate_rbac_table")
-ALL_ON = ("--set", "secrets.access=all")
+ALL_ON = ("--set", "secrets.access=all,providers.smi.enabled=true,providers.gateway.enabled=true")
+ALL_ON += ("--set", "autoscalers.keda.enabled=true")
 FORBIDDEN = {"*", "escalate", "bind", "impersonate"}
+LOOK, OPERATE = {"get", "list", "watch"}, {"pause", "resume", "promote", "abort", "retry"}
+PEOPLE = {f"canaryd-{name}" for name in ("viewer", "operator", "approver", "admin")}
 RULE = "# Why.\n- apiGroups: [apps]\n  resources: [deployments]\n  verbs: [get]\n"
 
 
@@ -22,6 +26,21 @@ def resources(objects) -> set[str]:
 def as_granted(rule) -> tuple:
     names = tuple(rule.get("resourceNames", ()))
     return tuple(rule["apiGroups"]), tuple(rule["resources"]), tuple(rule["verbs"]), names
+
+
+def peoples_roles(objects) -> dict[str, set[str]]:
+    named = {o["metadata"]["name"]: o for o in objects.of("ClusterRole")}
+    return {name: set(named[name]["rules"][0]["verbs"]) for name in PEOPLE & named.keys()}
+
+
+def aggregated(objects) -> dict[str, str]:
+    mark = "rbac.authorization.k8s.io/aggregate-to-"
+    return {
+        label.removeprefix(mark): role["metadata"]["name"]
+        for role in objects.of("ClusterRole")
+        for label in role["metadata"]["labels"]
+        if label.startswith(mark)
+    }
 
 
 @pytest.mark.cluster
@@ -58,26 +77,41 @@ class TestClusterScope:
         [rule] = [r for r in render(*CLUSTER).rules() if r["resources"] == ["namespaces"]]
         assert ["get", "list", "watch"] == rule["verbs"]
 
-    def test_reading_and_steering_canaries_is_added_to_view_edit_and_admin(self):
-        roles = {
-            label.removeprefix("rbac.authorization.k8s.io/"): role["rules"][0]["verbs"]
-            for role in render(*CLUSTER).of("ClusterRole")
-            for label in role["metadata"]["labels"]
-            if "aggregate-to" in label
-        }
+    def test_there_is_a_whole_role_for_each_kind_of_person(self):
         assert {
-            "aggregate-to-view": ["get", "list", "watch"],
-            "aggregate-to-edit": ["pause", "resume", "retry"],
-            "aggregate-to-admin": ["promote", "abort", "approve", "skip", "undo"],
-        } == roles
+            "canaryd-viewer": LOOK,
+            "canaryd-operator": LOOK | {"patch"} | OPERATE,
+            "canaryd-approver": LOOK | {"patch", "approve"},
+            "canaryd-admin": LOOK | {"patch", "approve", "skip", "undo"} | OPERATE,
+        } == peoples_roles(render(*CLUSTER))
+
+    def test_every_command_is_somebodys_and_none_is_unknown(self):
+        granted = set().union(*peoples_roles(render(*CLUSTER)).values())
+        assert {str(verb) for verb in CommandVerb} == granted - LOOK - {"patch"}
+
+    def test_people_change_canaries_and_nothing_else(self):
+        for role in render(*CLUSTER).of("ClusterRole"):
+            if role["metadata"]["name"] in PEOPLE:
+                [rule] = role["rules"]
+                assert (["canaryd.io"], ["canaries"]) == (rule["apiGroups"], rule["resources"])
+
+    def test_without_the_policy_on_commands_only_admins_may_write(self):
+        # There ``patch`` would give every command, in every name.
+        roles = peoples_roles(render(*CLUSTER, "--set", "admission.commands=off"))
+        assert {"canaryd-admin"} == {name for name, verbs in roles.items() if "patch" in verbs}
+
+    def test_they_are_added_to_the_roles_that_every_cluster_has(self):
+        assert {
+            "view": "canaryd-viewer",
+            "edit": "canaryd-operator",
+            "admin": "canaryd-admin",
+        } == aggregated(render(*CLUSTER))
 
     @pytest.mark.parametrize("role", ["view", "edit", "admin"])
-    def test_each_of_them_can_be_left_out(self, role):
+    def test_each_can_be_kept_out_of_them_and_is_there_all_the_same(self, role):
         objects = render(*CLUSTER, "--set", f"rbac.aggregate.{role}=false")
-        names = {o["metadata"]["name"] for o in objects.of("ClusterRole")}
-        assert {"canaryd", "canaryd-view", "canaryd-edit", "canaryd-admin"} - {
-            f"canaryd-{role}"
-        } == names
+        assert role not in aggregated(objects)
+        assert PEOPLE == set(peoples_roles(objects))
 
 
 @pytest.mark.cluster
@@ -101,7 +135,7 @@ class TestListedNamespaces:
         in_cluster = {
             as_granted(r)
             for o in render(*CLUSTER).of("ClusterRole", "Role")
-            if not o["metadata"]["name"].endswith(("-view", "-edit", "-admin"))
+            if o["metadata"]["name"] not in PEOPLE
             for r in o["rules"]
         }
         assert {((("",)), ("namespaces",), ("get", "list", "watch"), ())} == in_cluster - granted
@@ -114,16 +148,59 @@ class TestListedNamespaces:
             "canaries.canaryd.io",
             "canaryd.canaryd-system-keep-selector",
             "canaryd.canaryd-system-keep-replicas",
+            "canaryd.canaryd-system-author",
+            "canaryd.canaryd-system-commands",
         } == names
+
+    def test_the_webhook_alone_takes_a_right_in_the_cluster_and_on_one_object(self):
+        objects = render(*NAMESPACES, "--set", "admission.keep=webhook")
+        [rule] = objects.one("ClusterRole")["rules"]
+        name = objects.one("MutatingWebhookConfiguration")["metadata"]["name"]
+        assert {
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["mutatingwebhookconfigurations"],
+            "resourceNames": [name],
+            "verbs": ["get", "patch"],
+        } == rule
 
 
 @pytest.mark.cluster
 class TestSwitches:
+    def test_the_webhook_takes_a_right_on_one_secret_where_the_release_is(self):
+        objects = render(*CLUSTER, "--set", "admission.keep=webhook")
+        [role] = [o for o in objects.of("Role") if "secrets" in resources(Objects([o]))]
+        [rule] = role["rules"]
+        assert "canaryd-system" == role["metadata"]["namespace"]
+        assert ["canaryd-webhook"] == rule["resourceNames"]
+        assert ["get", "patch"] == rule["verbs"]
+        assert "secrets" not in resources(render(*CLUSTER, "--set", "admission.keep=policy"))
+
     def test_without_the_nginx_provider_there_is_no_rule_about_ingresses(self):
         assert "ingresses" in resources(render(*CLUSTER))
         assert "ingresses" not in resources(
             render(*CLUSTER, "--set", "providers.nginx.enabled=false")
         )
+
+    def test_splits_are_not_granted_until_the_smi_provider_is_asked_for(self):
+        assert "trafficsplits" not in resources(render(*CLUSTER))
+        [rule] = [
+            r for r in render(*CLUSTER, *ALL_ON).rules() if r["resources"] == ["trafficsplits"]
+        ]
+        assert ["list", "watch", "create", "patch", "delete"] == rule["verbs"]
+
+    def test_routes_are_not_granted_until_the_gateway_provider_is_asked_for_and_never_made(self):
+        assert "httproutes" not in resources(render(*CLUSTER))
+        enabled = ("--set", "providers.gateway.enabled=true")
+        [rule] = [r for r in render(*CLUSTER, *enabled).rules() if r["resources"] == ["httproutes"]]
+        assert ["get", "list", "watch", "patch"] == rule["verbs"]
+
+    def test_scaled_objects_are_not_granted_until_they_are_to_be_looked_after(self):
+        assert "scaledobjects" not in resources(render(*CLUSTER))
+        enabled = ("--set", "autoscalers.keda.enabled=true")
+        [rule] = [
+            r for r in render(*CLUSTER, *enabled).rules() if r["resources"] == ["scaledobjects"]
+        ]
+        assert ["get", "list", "watch", "create", "patch", "delete"] == rule["verbs"]
 
     def test_secrets_are_not_granted_until_they_are_asked_for(self):
         assert "secrets" not in resources(render(*CLUSTER))
@@ -168,18 +245,33 @@ def test_the_page_lists_every_rule_that_is_rendered_and_no_other():
         for name, _, _ in table.SECTIONS
         for entry in table.read_rules(template, name)
     }
+    shown = {
+        ("canaryd",): ("`leaderElection.name`",),
+        ("releases",): ("`<release>`",),
+        ("releases-webhook",): ("`<release>-webhook`",),
+    }
+    flags = ("--set", "admission.keep=webhook,fullnameOverride=releases")
     rendered = {
-        tuple(
-            ("`leaderElection.name`",) if part == ("canaryd",) else part for part in as_granted(r)
-        )
-        for o in render(*CLUSTER, *ALL_ON).of("ClusterRole", "Role")
-        if not o["metadata"]["name"].endswith(("-view", "-edit", "-admin"))
-        for r in o["rules"]
+        tuple(shown.get(part, part) for part in as_granted(rule))
+        for role in render(*CLUSTER, *ALL_ON, *flags).of("ClusterRole", "Role")
+        if role["metadata"]["name"].replace("releases", "canaryd") not in PEOPLE
+        for rule in role["rules"]
     }
     assert rendered == listed
 
 
 class TestPage:
+    @pytest.mark.cluster
+    def test_it_says_which_role_gives_people_which_verbs(self):
+        rows = [
+            [cell.strip(" `") for cell in line.split("|")[1:-1]]
+            for line in table.render().splitlines()
+            if line.startswith("| `<release>-")
+        ]
+        told = {row[0].replace("<release>", "canaryd"): set(row[2].split(", ")) for row in rows}
+        roles = peoples_roles(render(*CLUSTER))
+        assert roles == told
+
     def test_it_says_upon_which_value_a_rule_depends(self):
         template = block('{{- if eq .Values.secrets.access "all" }}\n' + RULE + "{{- end }}\n")
         [rule] = table.read_rules(template, "x")

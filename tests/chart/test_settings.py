@@ -8,8 +8,6 @@ from canaryd.config.settings import Settings
 from tests.chart.chart import (
     CLUSTER,
     NAMESPACES,
-    POLICY_V1,
-    POLICY_V1BETA1,
     PROFILES,
     notes,
     render,
@@ -40,11 +38,15 @@ def test_every_setting_can_be_reached_from_a_value():
 
 
 def test_the_charts_defaults_are_the_daemons_defaults():
-    given = Settings.model_validate(render(*CLUSTER, apis=()).settings()).model_dump(mode="json")
+    off = ("--set", "admission.keep=off,admission.commands=off")
+    given = Settings.model_validate(render(*CLUSTER, *off).settings()).model_dump(mode="json")
     built_in = Settings.model_validate({"scope": {"mode": "cluster"}}).model_dump(mode="json")
     # The Lease lies where the release is; the daemon would find the same namespace by itself.
     assert "canaryd-system" == given["leader_election"].pop("namespace")
     assert "" == built_in["leader_election"].pop("namespace")
+    # Only the API server can tell it, and the chart knows.
+    assert "system:serviceaccount:canaryd-system:canaryd" == given["admission"].pop("username")
+    assert "" == built_in["admission"].pop("username")
     assert built_in == given
 
 
@@ -65,8 +67,17 @@ def test_every_value_of_the_profile_called_everything_arrives():
                 "annotation_prefix": "custom.ingress.example",
                 "dialect": "traefik",
                 "propagation_s": 5,
-            }
+            },
+            "smi": {
+                "enabled": True,
+                "version": "v1alpha1",
+                "dialect": "linkerd",
+                "propagation_s": 6,
+            },
+            "gateway": {"enabled": True, "dialect": "traefik", "propagation_s": 8},
+            "none": {"enabled": False, "propagation_s": 7},
         },
+        "autoscalers": {"keda": {"enabled": True}},
         "metric_sources": {
             "default": {
                 "type": "prometheus",
@@ -88,9 +99,15 @@ def test_every_value_of_the_profile_called_everything_arrives():
         "load_tests": {"enabled": False, "max_rate": 50, "max_concurrent": 1},
         "log": {"level": "debug", "format": "text"},
         "server": {"host": "::1", "port": 9090},
+        "max_runs": 5,
         "workers": 4,
         "resync_s": 60,
-        "admission": {"keep": True},
+        "admission": {
+            "keep": "webhook",
+            "commands": True,
+            "username": "system:serviceaccount:canaryd-system:releases",
+            "webhook": {"port": 9444, "name": "releases-webhook", "configuration": "releases"},
+        },
     } == render(*values_file("everything")).settings()
 
 
@@ -112,29 +129,14 @@ def test_a_default_stays_the_text_it_is(text, tmp_path):
     assert {"retry": text} == settings["defaults"]
 
 
-@pytest.mark.parametrize(
-    ("keep", "apis", "told"),
-    [
-        ("auto", (), False),
-        ("auto", (POLICY_V1BETA1,), True),
-        ("auto", (POLICY_V1,), True),
-        ("off", (POLICY_V1,), False),
-        ("on", (), True),
-    ],
-)
-def test_the_daemon_is_told_whether_the_policies_are_installed(keep, apis, told):
-    objects = render(*CLUSTER, "--set", f"admission.keep={keep}", apis=apis)
-    assert told is objects.settings()["admission"]["keep"]
-    assert told is ("MutatingAdmissionPolicy" in objects.kinds())
-
-
 class TestNotes:
     def test_they_tell_what_was_installed(self, tmp_path):
         text = notes(tmp_path, *NAMESPACES, "--set", "secrets.access=all")
         assert "watches       shop, shop-staging" in text
         assert "providers     nginx (ingress-nginx)" in text
         assert "secrets       followed and copied" in text
-        assert "keep policies installed" in text
+        assert "keeps         selectors and replicas, by admission policies" in text
+        assert "commands      held to RBAC and to the name of who gives them" in text
 
     def test_they_name_the_deployment_of_the_release(self, tmp_path):
         text = notes(tmp_path, *CLUSTER, "--set", "fullnameOverride=releases")
@@ -146,8 +148,16 @@ class TestNotes:
         assert "no metric source" not in notes(tmp_path, *CLUSTER, *url)
 
     def test_they_warn_when_nothing_keeps_the_selector(self, tmp_path):
-        assert "canaryd.io/idle: keep" in notes(tmp_path, *CLUSTER, apis=())
+        text = notes(tmp_path, *NAMESPACES, apis=())
+        assert "canaryd.io/idle: keep" in text
+        assert "ask for it with admission.keep=webhook" in text
         assert "canaryd.io/idle: keep" not in notes(tmp_path, *CLUSTER)
+        assert "canaryd.io/idle: keep" not in notes(tmp_path, *CLUSTER, apis=())
+
+    def test_they_warn_when_nothing_holds_commands_to_RBAC(self, tmp_path):
+        off = ("--set", "admission.commands=off")
+        assert "may give every command, in every name" in notes(tmp_path, *CLUSTER, *off)
+        assert "every command" not in notes(tmp_path, *CLUSTER)
 
     def test_they_warn_of_a_single_replica(self, tmp_path):
         assert "with 1 replica(s)" in notes(tmp_path, *CLUSTER, "--set", "replicas=1")

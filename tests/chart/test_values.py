@@ -142,6 +142,7 @@ def test_the_profile_called_everything_leaves_out_only_what_excludes_something_e
         "scope.namespaces",  # not in cluster mode
         "leaderElection.enabled",  # more than one replica
         "providers.nginx.enabled",  # the other nginx values would show nothing
+        "providers.smi.dialect",  # there is no other
         "openshift",  # would hide the user ids
         "crds.install",
         "rbac.create",
@@ -177,6 +178,7 @@ class TestHelmRefuses:
         [
             ("replicas=two", "/replicas"),
             ("providers.nginx.dialect=nginx", "/providers/nginx/dialect"),
+            ("providers.smi.version=v1beta1", "/providers/smi/version"),
             ("secrets.access=some", "/secrets/access"),
             ("admission.keep=maybe", "/admission/keep"),
             ("log.level=verbose", "/log/level"),

@@ -31,3 +31,40 @@ The map itself may be gone from the new object, and JSON Patch does not make par
       .filter(key, key in {{ $old }} && !(has({{ $new }}) && key in {{ $new }} && {{ $new }}[key] == {{ $old }}[key]))
       .map(key, JSONPatch{op: "add", path: "/metadata/{{ $field }}/" + jsonpatch.escapeKey(key), value: {{ $old }}[key]})
 {{- end }}
+
+{{- /*
+Whether a Deployment is enrolled, is being given back, or carries the note of who made its template.
+In the oldest words of CEL: Kubernetes 1.28 reads this too, in the webhook's conditions.
+*/}}
+{{- define "canaryd.isNoted" -}}
+(has(object.metadata.annotations) &&
+('internal.canaryd.io/author' in object.metadata.annotations ||
+('canaryd.io/enabled' in object.metadata.annotations && object.metadata.annotations['canaryd.io/enabled'] == 'true'))) ||
+(oldObject != null && has(oldObject.metadata.annotations) &&
+('internal.canaryd.io/author' in oldObject.metadata.annotations ||
+('internal.canaryd.io/managed' in oldObject.metadata.annotations && oldObject.metadata.annotations['internal.canaryd.io/managed'] == 'true')))
+{{- end }}
+
+{{- /* What the hooks of the webhook have in common. */}}
+{{- define "canaryd.webhook" -}}
+clientConfig:
+  service:
+    namespace: {{ .Release.Namespace }}
+    name: {{ include "canaryd.webhookName" . }}
+    path: /keep
+    port: 443
+admissionReviewVersions: [v1]
+sideEffects: None
+failurePolicy: Ignore
+timeoutSeconds: 2
+matchPolicy: Equivalent
+# A webhook that writes after us must not have the last word.
+reinvocationPolicy: IfNeeded
+{{- if eq .Values.scope.mode "namespaces" }}
+namespaceSelector:
+  matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: In
+      values: {{ toJson .Values.scope.namespaces }}
+{{- end }}
+{{- end }}

@@ -16,6 +16,21 @@ providers:
     annotation_prefix: {{ .Values.providers.nginx.annotationPrefix | quote }}
     dialect: {{ .Values.providers.nginx.dialect }}
     propagation_s: {{ int .Values.providers.nginx.propagationSeconds }}
+  smi:
+    enabled: {{ .Values.providers.smi.enabled }}
+    version: {{ .Values.providers.smi.version }}
+    dialect: {{ .Values.providers.smi.dialect }}
+    propagation_s: {{ int .Values.providers.smi.propagationSeconds }}
+  gateway:
+    enabled: {{ .Values.providers.gateway.enabled }}
+    dialect: {{ .Values.providers.gateway.dialect }}
+    propagation_s: {{ int .Values.providers.gateway.propagationSeconds }}
+  none:
+    enabled: {{ .Values.providers.none.enabled }}
+    propagation_s: {{ int .Values.providers.none.propagationSeconds }}
+autoscalers:
+  keda:
+    enabled: {{ .Values.autoscalers.keda.enabled }}
 metric_sources:
   {{- $sources := dict }}
   {{- range $name, $source := .Values.metricSources }}
@@ -42,9 +57,16 @@ log:
 server:
   host: {{ .Values.server.host | quote }}
   port: {{ int .Values.server.port }}
+max_runs: {{ int .Values.maxRuns }}
 workers: {{ int .Values.workers }}
 resync_s: {{ int .Values.resyncSeconds }}
 admission:
-  # Whether this release installed the policies that keep selectors and replicas.
-  keep: {{ include "canaryd.keepVersion" . | empty | not }}
+  # What this release installed.
+  keep: {{ include "canaryd.keep" . | quote }}
+  commands: {{ include "canaryd.commands" . }}
+  username: {{ include "canaryd.username" . | quote }}
+  webhook:
+    port: {{ int .Values.admission.webhook.port }}
+    name: {{ include "canaryd.webhookName" . | quote }}
+    configuration: {{ include "canaryd.clusterName" . | quote }}
 {{- end }}

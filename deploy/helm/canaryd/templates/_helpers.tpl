@@ -83,20 +83,74 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end }}
 {{- end }}
 
-{{- /*
-The API version in which the API server has MutatingAdmissionPolicy, or nothing if it is not to be installed.
-A values file that says `keep: on` without quotes arrives as a boolean.
-*/}}
-{{- define "canaryd.keepVersion" -}}
+{{- /* The API version in which the API server has MutatingAdmissionPolicy; nothing if it does not say. */}}
+{{- define "canaryd.policyVersion" -}}
 {{- $group := "admissionregistration.k8s.io" }}
-{{- $keep := toString .Values.admission.keep }}
-{{- if has $keep (list "auto" "on" "true") }}
 {{- if .Capabilities.APIVersions.Has (printf "%s/v1/MutatingAdmissionPolicy" $group) }}
 {{- printf "%s/v1" $group }}
 {{- else if .Capabilities.APIVersions.Has (printf "%s/v1beta1/MutatingAdmissionPolicy" $group) }}
 {{- printf "%s/v1beta1" $group }}
-{{- else if ne $keep "auto" }}
-{{- printf "%s/%s" $group (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version | ternary "v1" "v1beta1") }}
 {{- end }}
 {{- end }}
+
+{{- /*
+What keeps selectors and replicas: policy, webhook or off. A values file that says `keep: off` without quotes arrives
+as a boolean. With listed namespaces the webhook needs the one right in the whole cluster, so there it must be asked for.
+*/}}
+{{- define "canaryd.keep" -}}
+{{- $keep := toString .Values.admission.keep }}
+{{- if ne $keep "auto" }}
+{{- eq $keep "false" | ternary "off" $keep }}
+{{- else if include "canaryd.policyVersion" . }}
+{{- "policy" }}
+{{- else }}
+{{- eq .Values.scope.mode "cluster" | ternary "webhook" "off" }}
+{{- end }}
+{{- end }}
+
+{{- /* The API version of the policies that keep, or nothing if they are not to be installed. */}}
+{{- define "canaryd.keepVersion" -}}
+{{- if eq (include "canaryd.keep" .) "policy" }}
+{{- $newest := semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version | ternary "v1" "v1beta1" }}
+{{- include "canaryd.policyVersion" . | default (printf "admissionregistration.k8s.io/%s" $newest) }}
+{{- end }}
+{{- end }}
+
+{{- /* What keeps, for people. */}}
+{{- define "canaryd.keepsBy" -}}
+{{- $words := dict "policy" "selectors and replicas, by admission policies" "webhook" "selectors and replicas, by the daemon's webhook" "off" "nothing" }}
+{{- get $words (include "canaryd.keep" .) }}
+{{- end }}
+
+{{- /* The Service and the Secret of the webhook. */}}
+{{- define "canaryd.webhookName" -}}
+{{- printf "%s-webhook" (include "canaryd.fullname" .) }}
+{{- end }}
+
+{{- /* Whether the policy is installed that says who may ask what of a rollout: true or false. */}}
+{{- define "canaryd.commands" -}}
+{{- $commands := toString .Values.admission.commands }}
+{{- if eq $commands "auto" }}
+{{- semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}
+{{- else }}
+{{- has $commands (list "on" "true") }}
+{{- end }}
+{{- end }}
+
+{{- /* The enabled providers, for people. */}}
+{{- define "canaryd.providers" -}}
+{{- $found := list }}
+{{- if .Values.providers.nginx.enabled }}
+{{- $found = append $found (printf "nginx (%s)" .Values.providers.nginx.dialect) }}
+{{- end }}
+{{- if .Values.providers.smi.enabled }}
+{{- $found = append $found (printf "smi (%s)" .Values.providers.smi.dialect) }}
+{{- end }}
+{{- if .Values.providers.gateway.enabled }}
+{{- $found = append $found (printf "gateway (%s)" .Values.providers.gateway.dialect) }}
+{{- end }}
+{{- if .Values.providers.none.enabled }}
+{{- $found = append $found "none (Services alone)" }}
+{{- end }}
+{{- join ", " $found | default "no one, so no app can be enrolled" }}
 {{- end }}

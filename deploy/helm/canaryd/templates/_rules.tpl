@@ -12,6 +12,10 @@ Names cannot be matched by pattern in RBAC, so rules about copies cover the kind
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
+# Says on the target, in two conditions of its status, that a run is under way or needs a person.
+- apiGroups: [apps]
+  resources: [deployments/status]
+  verbs: [patch]
 # Finds the pod-template-hash of the revision under analysis, so that only its pods get traffic.
 - apiGroups: [apps]
   resources: [replicasets]
@@ -42,6 +46,12 @@ Names cannot be matched by pattern in RBAC, so rules about copies cover the kind
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
+{{- if .Values.autoscalers.keda.enabled }}
+# Gives the primary a copy of the target's ScaledObject, and pauses that one between runs.
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 # Gives the primary's pods the disruption budget that protects the target's.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
@@ -55,6 +65,18 @@ Names cannot be matched by pattern in RBAC, so rules about copies cover the kind
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.providers.smi.enabled }}
+# Keeps one TrafficSplit for each app that uses SMI, and writes the weights into it.
+- apiGroups: [split.smi-spec.io]
+  resources: [trafficsplits]
+  verbs: [list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.providers.gateway.enabled }}
+# Finds the HTTPRoutes that lead to the apex Service and puts the canary beside it during a run.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, patch]
 {{- end }}
 # Keeps one Canary for each target: what holds for it, and how far it is.
 - apiGroups: [canaryd.io]
@@ -87,4 +109,20 @@ Names cannot be matched by pattern in RBAC, so rules about copies cover the kind
   resources: [leases]
   resourceNames: [{{ .Values.leaderElection.name }}]
   verbs: [get, update, patch]
+{{- end }}
+
+{{- define "canaryd.webhookRules" -}}
+# Shares the webhook's certificate between its replicas and replaces it in time; the chart makes the Secret.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ include "canaryd.webhookName" . }}]
+  verbs: [get, patch]
+{{- end }}
+
+{{- define "canaryd.webhookClusterRules" -}}
+# Tells API servers which certificate of the webhook is good, in its own configuration and in no other.
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingwebhookconfigurations]
+  resourceNames: [{{ include "canaryd.clusterName" . }}]
+  verbs: [get, patch]
 {{- end }}

@@ -7,7 +7,7 @@ import sys
 
 from canaryd.core.decide import decide
 from canaryd.core.fingerprint import template_fingerprint
-from canaryd.core.state import dump, load
+from canaryd.core.memory import load
 from canaryd.core.status import StatusInput, render
 from canaryd.core.views import deployment_view
 from tests.bench.measuring import Row, cpu_per_call, deployment, finish, reference
@@ -41,14 +41,15 @@ def main():
 
     for what, snap in looks.items():
         add(what, lambda snap=snap: decide(snap, 2000.0), BUDGET_LOOK)
-    state, machine = analysing.state, dict(analysing.machine)
+    state, status = analysing.state, dict(analysing.status)
     raw = deployment(1)
     given = StatusInput(state, looks["decide, idle app"].spec, None, 1, "")
-    add("state read", lambda: load(machine), 2.0)
-    add("state written", lambda: dump(state), 2.0)
-    add("status rendered", lambda: render(given, {}, 2000.0), 4.0)
+    add("state read", lambda: load(status), 2.0)
+    add("status rendered", lambda: render(given, {}, 2000.0), 6.0)
     add("fingerprint of a template", lambda: template_fingerprint(raw["spec"]["template"]), 4.0)
     add("view of a Deployment", lambda: deployment_view(raw), 5.0)
+    known = deployment_view(raw)
+    add("view of one that is known", lambda: deployment_view(raw, known), 1.0)
     print(f"  one unit is {unit * 1e6:.0f} us: json.loads of one Deployment")
     return finish(rows)
 

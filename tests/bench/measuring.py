@@ -33,15 +33,16 @@ class Row:
         return self.budget is not None and self.value > self.budget
 
 
-def deployment(number, version=1, *, annotated=True):
-    """A Deployment as rich as real ones are, some 6 KB."""
+def deployment(number, version=1, *, annotated=True, generation=None, ready=3):
+    """A Deployment as rich as real ones are, some 6 KB; each version is a generation of its own unless one is named."""
+    generation = version if generation is None else generation
     name, labels = f"app-{number}", {"app": f"app-{number}", "team": f"team-{number % 40}"}
     annotations = {"deployment.kubernetes.io/revision": "7", "team.example/on-call": "x" * 40}
     if annotated:
         annotations |= {"canaryd.io/enabled": "true", "canaryd.io/metric.success-rate": ">= 99"}
     env = [{"name": f"VARIABLE_{n}", "value": "value " * 8} for n in range(25)]
     probe = {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 5}
-    container = {"name": "app", "image": f"app:{version}", "env": env, "readinessProbe": probe}
+    container = {"name": "app", "image": f"app:{generation}", "env": env, "readinessProbe": probe}
     managed = {
         "manager": "kubectl",
         "operation": "Update",
@@ -55,7 +56,7 @@ def deployment(number, version=1, *, annotated=True):
             "name": name,
             "uid": f"uid-{number}",
             "resourceVersion": str(version),
-            "generation": 3,
+            "generation": generation,
             "labels": labels,
             "annotations": annotations,
             "managedFields": [managed],
@@ -65,7 +66,7 @@ def deployment(number, version=1, *, annotated=True):
             "selector": {"matchLabels": {"app": name}},
             "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
         },
-        "status": {"observedGeneration": 3, "replicas": 3, "readyReplicas": 3},
+        "status": {"observedGeneration": generation, "replicas": 3, "readyReplicas": ready},
     }
 
 

@@ -43,6 +43,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("etcd", "v3.6.4"),
         ("traefik", "v3.7.9"),
         ("podinfo", "v6.9.2"),
+        ("linkerd-destination", "v0.5.1-0.20210517230931-5535e9c4edda"),
         ("pause", "v1"),
     ],
 )

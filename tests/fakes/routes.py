@@ -11,7 +11,7 @@ Two readers of the same annotations, which differ where it hurts (facts of Traef
 Deliberately not shared with the daemon's own reading of annotations: a fake that shared it could not show it wrong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -61,14 +61,23 @@ class Route:
     canary: Side | None = None
     weight: int = 0
     total: int = 100
+    mirror: Side | None = None
+    """Who gets a copy of ``mirrored`` percent of the requests."""
+    mirrored: int = 0
 
-    def serves(self, host: str, path: str) -> bool:
+    def serves(self, host: str, path: str, headers: Mapping[str, str] | None = None) -> bool:
+        """Whether a request meets this route; ``headers`` is for readers that look at them."""
+        del headers
         if self.host and self.host != host:
             return False
         if self.path_type == "Exact":
             return path == self.path
         prefix = self.path.rstrip("/")
         return not prefix or path == prefix or path.startswith(f"{prefix}/")
+
+    def rank(self) -> tuple[int, ...]:
+        """How specific the route is: of those that serve a request the greatest wins."""
+        return bool(self.host), self.path_type == "Exact", len(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +96,25 @@ class _Path:
         return self.host, self.path, folded
 
 
-def compile_routes(store: Store, kind: DataPlaneKind, ingress_class: str) -> tuple[Route, ...]:
+def compile_routes(
+    store: Store, kind: DataPlaneKind, ingress_class: str, prefix: str = PREFIX
+) -> tuple[Route, ...]:
     """The route table of the objects as they are now."""
-    return _Compiler(store, kind, ingress_class).routes()
+    return _Compiler(store, kind, ingress_class, prefix).routes()
 
 
-def find_route(routes: tuple[Route, ...], host: str, path: str) -> Route | None:
+def find_route(
+    routes: tuple[Route, ...], host: str, path: str, headers: Mapping[str, str] | None = None
+) -> Route | None:
     """The route of a request: named hosts first, then exact paths, then the longest prefix."""
-    serving = [route for route in routes if route.serves(host, path)]
-
-    def rank(route: Route) -> tuple[bool, bool, int]:
-        return bool(route.host), route.path_type == "Exact", len(route.path)
-
-    return max(serving, key=rank, default=None)
+    serving = [route for route in routes if route.serves(host, path, headers)]
+    return max(serving, key=lambda route: route.rank(), default=None)
 
 
 class _Compiler:
-    def __init__(self, store: Store, kind: DataPlaneKind, ingress_class: str) -> None:
+    def __init__(self, store: Store, kind: DataPlaneKind, ingress_class: str, prefix: str) -> None:
         self._store = store
+        self._prefix = prefix
         self._kind = kind
         self._slices: dict[tuple[str, str], list[Manifest]] = {}
         for item in store.items(ENDPOINT_SLICE):
@@ -115,8 +125,8 @@ class _Compiler:
         # Older Ingresses win; of equal age the greater name.
         ours.sort(key=lambda i: (i["metadata"]["namespace"], i["metadata"]["name"]), reverse=True)
         ours.sort(key=lambda i: i["metadata"]["creationTimestamp"])
-        self._canaries = [i for i in ours if _says(i, "canary") == "true"]
-        self._mains = [i for i in ours if _says(i, "canary") != "true"]
+        self._canaries = [i for i in ours if self._says(i, "canary") == "true"]
+        self._mains = [i for i in ours if self._says(i, "canary") != "true"]
 
     def routes(self) -> tuple[Route, ...]:
         mains = [(main, path) for main in self._mains for path in _paths(main)]
@@ -165,7 +175,7 @@ class _Compiler:
                 claimed.add(backend)
                 side = Side(path.service, path.port, self._endpoints(namespace, path.service), True)
                 if side.endpoints:
-                    found[backend] = (side, *_weight(canary))
+                    found[backend] = (side, *self._weight(canary))
         return found
 
     def _partner(
@@ -176,6 +186,14 @@ class _Compiler:
             if same and main["metadata"]["namespace"] == namespace:
                 return candidate
         return None
+
+    def _says(self, ingress: Manifest, key: str) -> str | None:
+        return (ingress["metadata"].get("annotations") or {}).get(f"{self._prefix}/{key}")
+
+    def _weight(self, canary: Manifest) -> tuple[int, int]:
+        """Weight and total as their readers take them: no integer is 0, a total below 100 is 100."""
+        total = max(_integer(self._says(canary, "canary-weight-total"), 100), 100)
+        return min(max(_integer(self._says(canary, "canary-weight"), 0), 0), total), total
 
     def _endpoints(self, namespace: str, service: str) -> tuple[Endpoint, ...]:
         if self._store.get(SERVICE, (namespace, service)) is None:
@@ -190,10 +208,6 @@ class _Compiler:
                 elif keep_draining and conditions.get("serving") and conditions.get("terminating"):
                     found.append(Endpoint(endpoint["addresses"][0], draining=True))
         return tuple(found)
-
-
-def _says(ingress: Manifest, key: str) -> str | None:
-    return (ingress["metadata"].get("annotations") or {}).get(f"{PREFIX}/{key}")
 
 
 def _class_of(ingress: Manifest) -> str:
@@ -213,12 +227,6 @@ def _paths(ingress: Manifest) -> Iterator[_Path]:
                 service.get("name", ""),
                 str(port.get("name") or port.get("number") or ""),
             )
-
-
-def _weight(canary: Manifest) -> tuple[int, int]:
-    """Weight and total as their readers take them: no integer is 0, a total below 100 is 100."""
-    total = max(_integer(_says(canary, "canary-weight-total"), 100), 100)
-    return min(max(_integer(_says(canary, "canary-weight"), 0), 0), total), total
 
 
 def _integer(text: str | None, otherwise: int) -> int:

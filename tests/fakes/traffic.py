@@ -11,14 +11,15 @@ Pods that turn unready are skipped at once; a pod that is gone is found out only
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol, Self
 
-from canaryd.core.kinds import ENDPOINT_SLICE, INGRESS, SERVICE
-from tests.fakes.apiserver.store import Change
+from canaryd.core.kinds import ENDPOINT_SLICE, INGRESS, OPTIONAL_KINDS, SERVICE
+from tests.fakes.apiserver.store import Change, Store
 from tests.fakes.clock import EPOCH
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.pods import Pod
@@ -76,6 +77,10 @@ App = Callable[[Pod, int], Answer]
 """What a pod answers to its n-th request (n counts over all pods of the same version)."""
 
 
+Reads = Callable[[Store], tuple[Route, ...]]
+"""How a data plane makes its route table of the objects, where it is no reader of Ingresses."""
+
+
 class Scraper(Protocol):
     """Somebody who reads the counters at fixed instants."""
 
@@ -126,8 +131,11 @@ class Client:
     stopped: bool = False
     number: int = 0
     """Requests sent since ``started``."""
+    headers: Mapping[str, str] = field(default_factory=dict)
     turn: int = 0
     """Where the weighted round robin stands."""
+    copies: int = 0
+    """Where the mirror stands."""
     robin: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
 
     @property
@@ -165,12 +173,14 @@ class DataPlane:
         cluster: FakeCluster,
         *,
         kind: DataPlaneKind = DataPlaneKind.TRAEFIK,
+        reads: Reads | None = None,
         throttle_s: float = 2.0,
         always_late: bool = False,
         ingress_class: str = "nginx",
         buckets: tuple[float, ...] = TRAEFIK_BUCKETS,
     ) -> None:
         self.kind = kind
+        self._reads = reads
         self.throttle_s = throttle_s
         self.always_late = always_late
         self.buckets = buckets
@@ -178,6 +188,7 @@ class DataPlane:
         self.applied = 0
         """How often a new configuration was applied."""
         self.counters: dict[tuple[SideKey, str], SeriesCounter] = {}
+        self._copies: Counter[str] = Counter()
         self._cluster = cluster
         self._store = cluster.server.store
         self._class = ingress_class
@@ -214,10 +225,18 @@ class DataPlane:
         self.advance()
         self._app = app
 
-    def client(self, host: str, path: str = "/", *, rate: float = 100.0, name: str = "") -> Client:
+    def client(
+        self,
+        host: str,
+        path: str = "/",
+        *,
+        rate: float = 100.0,
+        name: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> Client:
         """Start sending ``rate`` requests a second from now on."""
         now = _now()
-        made = Client(name or f"{host}{path}", host, path, rate, now)
+        made = Client(name or f"{host}{path}", host, path, rate, now, headers=headers or {})
         self._clients.append(made)
         return made
 
@@ -268,6 +287,11 @@ class DataPlane:
                     tally.lost += 1
         return tallies
 
+    def copies(self) -> Counter[str]:
+        """Copies that a mirror sent, by version; under the empty one those that reached no pod."""
+        self.advance()
+        return self._copies.copy()
+
     def canary_share(self, *, since: float = 0.0) -> float:
         """Percent of requests that were routed to the canary side."""
         sent = self.sent(since=since)
@@ -281,7 +305,8 @@ class DataPlane:
     # --- following the configuration ----------------------------------------------------------
 
     def _notice(self, change: Change) -> None:
-        if change.kind in {INGRESS, SERVICE, ENDPOINT_SLICE}:
+        followed = {INGRESS, SERVICE, ENDPOINT_SLICE, *OPTIONAL_KINDS}
+        if change.kind in followed:
             self._changed.set()
 
     async def _follow(self) -> None:
@@ -296,7 +321,10 @@ class DataPlane:
 
     def _apply(self) -> bool:
         """Read the objects; whether they say something new."""
-        routes = compile_routes(self._store, self.kind, self._class)
+        if self._reads is not None:
+            routes = self._reads(self._store)
+        else:
+            routes = compile_routes(self._store, self.kind, self._class)
         if routes == self.routes:
             return False
         self.advance()
@@ -325,7 +353,7 @@ class DataPlane:
             self._sent[before:] = sorted(self._sent[before:], key=lambda sent: sent.at)
 
     def _send(self, client: Client, end: float) -> None:
-        route = find_route(self.routes, client.host, client.path)
+        route = find_route(self.routes, client.host, client.path, client.headers)
         if route is None:
             while client.next_at < end:
                 why = f"no route for {client.host}{client.path}"
@@ -335,8 +363,11 @@ class DataPlane:
         sides = {False: self._line_up(route, route.primary)}
         if route.canary is not None:
             sides[True] = self._line_up(route, route.canary)
+        copies = self._line_up(route, route.mirror) if route.mirror is not None else None
         while client.next_at < end:
             self._send_one(client, route, sides)
+            if copies is not None:
+                self._mirror(client, route, copies)
             client.number += 1
 
     def _line_up(self, route: Route, side: Side) -> "_LineUp":
@@ -389,6 +420,14 @@ class DataPlane:
         record = (client.next_at, outcome, version, status, latency_s)
         self._sent.append(Sent(*record, pod.deployment, pod.name, to_canary, client.name, ""))
         self._count(line_up.key, status, latency_s)
+
+    def _mirror(self, client: Client, route: Route, copies: "_LineUp") -> None:
+        """Send a copy of a request; nobody waits for its answer."""
+        client.copies += route.mirrored
+        if client.copies >= 100:
+            client.copies -= 100
+            pod = copies.candidates[0] if copies.candidates else None
+            self._copies.update([pod.version if pod is not None else ""])
 
     def _count(self, key: SideKey, status: int, latency_s: float) -> None:
         counter = self.counters.get((key, str(status)))

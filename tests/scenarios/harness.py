@@ -14,7 +14,8 @@ from functools import wraps
 from typing import Any
 
 from canaryd.app import Options, Outside, assemble
-from canaryd.core.kinds import CANARY, DEPLOYMENT, INGRESS, SERVICE, Kind
+from canaryd.config.settings import Nginx, Providers
+from canaryd.core.kinds import ALL_KINDS, CANARY, DEPLOYMENT, INGRESS, SERVICE, Kind
 from canaryd.core.names import DEPLOYMENT_REVISION
 from canaryd.kube.client import KubeClient
 from canaryd.kube.kubeconfig import Connection
@@ -26,7 +27,7 @@ from tests.fakes.clock import VirtualClock
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import TICK_S
 from tests.fakes.routes import DataPlaneKind
-from tests.fakes.traffic import Client, DataPlane, Sent
+from tests.fakes.traffic import Client, DataPlane, Reads, Sent
 from tests.scenarios.manifests import HOST, NAMESPACE, deployment, ingress, service
 from tests.scenarios.outside import FakeHooks, FakeLoadTester, FakeSource, Memory
 
@@ -308,6 +309,8 @@ async def story(
     *,
     metrics: MetricProvider | None = None,
     kind: DataPlaneKind = DataPlaneKind.TRAEFIK,
+    reads: Reads | None = None,
+    kinds: tuple[Kind, ...] = (),
     always_late: bool = False,
 ) -> AsyncIterator[Story]:
     """A cluster with a data plane and a running daemon.
@@ -315,14 +318,16 @@ async def story(
     Args:
         options: of the daemon.
         metrics: a provider in place of the source that knows bad images.
-        kind: which data plane.
+        kind: which data plane, of those that read Ingresses.
+        reads: what another data plane makes of the objects.
+        kinds: that are installed beside those that every cluster has.
         always_late: it takes every change in as late as it can.
     """
     async with (
         AsyncExitStack() as exits,
-        FakeApiServer(clock=VirtualClock()) as server,
+        FakeApiServer((*ALL_KINDS, *kinds), clock=VirtualClock()) as server,
         FakeCluster(server) as cluster,
-        DataPlane(cluster, kind=kind, always_late=always_late) as plane,
+        DataPlane(cluster, kind=kind, reads=reads, always_late=always_late) as plane,
     ):
         exits.enter_context(_without_authorities())
         server.ensure_namespace(NAMESPACE)
@@ -336,7 +341,7 @@ async def story(
             FakeHooks(),
             FakeLoadTester(),
             Memory(),
-            options or Options(workers=4),
+            options or Options(workers=4, providers=Providers(nginx=Nginx(dialect=kind.value))),
             metrics or source,
         )
         server.store.subscribe(lambda _: told._changed.set())

@@ -6,12 +6,15 @@ Each can be told to misbehave, and remembers what it was asked.
 import asyncio
 import traceback
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from canaryd.core.decision import Decision
+from canaryd.core.kinds import INGRESS
 from canaryd.core.model import (
     Absent,
     Counts,
+    Histogram,
     HookAnswer,
     HookSpec,
     LoadTestAnswer,
@@ -19,8 +22,10 @@ from canaryd.core.model import (
     MetricAnswer,
     MetricCheck,
     Missing,
+    Side,
     TrafficIdentity,
 )
+from canaryd.core.names import canary_name
 from tests.fakes.cluster import FakeCluster
 
 
@@ -30,6 +35,10 @@ class FakeSource:
 
     cluster: FakeCluster
     bad_images: set[str] = field(default_factory=set)
+    bad_for_primary: set[str] = field(default_factory=set)
+    """Images that answer with errors once the primary runs them."""
+    unrouted: bool = False
+    """Nobody gets to the canary, whatever its route says: the data plane does not read it."""
     down: bool = False
     absent: Absent | None = None
     """What the source says in place of counts, as with no traffic."""
@@ -37,7 +46,12 @@ class FakeSource:
     delay_s: float = 0.0
 
     async def ask(
-        self, check: MetricCheck, identity: TrafficIdentity, *, since: float
+        self,
+        check: MetricCheck,
+        identity: TrafficIdentity,
+        *,
+        since: float,
+        side: Side = Side.CANARY,
     ) -> MetricAnswer:
         self.asked += 1
         await asyncio.sleep(self.delay_s)
@@ -45,11 +59,44 @@ class FakeSource:
             return MetricAnswer(
                 check=check.name, absent=Absent(Missing.SOURCE_UNAVAILABLE, "connection refused")
             )
+        if check.builtin is not None and not identity.is_counted:
+            uncounted = Absent(Missing.NO_SERIES, "nobody counts")
+            return MetricAnswer(check=check.name, absent=uncounted)
         if self.absent:
             return MetricAnswer(check=check.name, absent=self.absent)
+        if side is Side.PRIMARY:
+            return self._primary(check, identity)
+        if self.unrouted:
+            return MetricAnswer(check=check.name, absent=Absent(Missing.NO_TRAFFIC))
         images = {p.image for p in self.cluster.pods(identity.namespace, identity.target)}
         errors = 100.0 if images & self.bad_images else 0.0
-        return MetricAnswer(check=check.name, counts=Counts(1000.0, errors, 10.0), requests=1000.0)
+        dialect = identity.dialect
+        return MetricAnswer(
+            check=check.name,
+            counts=Counts(1000.0, errors, 10.0),
+            requests=1000.0,
+            has_load=dialect is not None and dialect.counts_at_pods,
+        )
+
+    def _primary(self, check: MetricCheck, identity: TrafficIdentity) -> MetricAnswer:
+        """As many requests as fit the weight, with errors where the primary itself is bad."""
+        weight = self._weight(identity)
+        total = 1000.0 * (100 - weight) / weight if 0 < weight < 100 else 1000.0
+        primary = f"{identity.target}-primary"
+        images = {p.image for p in self.cluster.pods(identity.namespace, primary)}
+        errors = total / 10 if images & self.bad_for_primary else 0.0
+        return MetricAnswer(check=check.name, counts=Counts(total, errors, 10.0), requests=total)
+
+    def _weight(self, identity: TrafficIdentity) -> int:
+        """What the canary Ingress says; 0 where another provider carries the traffic."""
+        for name, _, _ in identity.ingresses:
+            key = (identity.namespace, canary_name(name))
+            found = self.cluster.server.store.get(INGRESS, key) or {}
+            annotations = found.get("metadata", {}).get("annotations") or {}
+            for annotation, text in annotations.items():
+                if annotation.endswith("/canary-weight"):
+                    return int(text)
+        return 0
 
 
 @dataclass
@@ -79,6 +126,8 @@ class FakeLoadTester:
 
     running: set[str] = field(default_factory=set)
     failing: set[str] = field(default_factory=set)
+    void: str = ""
+    """Why the generator has nothing to tell; empty when it has."""
     aimed_at: set[str] = field(default_factory=set)
     started: int = 0
     cancelled: int = 0
@@ -94,9 +143,16 @@ class FakeLoadTester:
             raise
         finally:
             self.running.discard(test.name)
-        failed = 50 if test.name in self.failing else 0
+        sent, answered = 100, 50 if test.name in self.failing else 100
         return LoadTestAnswer(
-            test=test.name, sent=100, failed=failed, asked_rate=test.rate, achieved_rate=test.rate
+            test=test.name,
+            sent=sent,
+            failed=sent - answered,
+            asked_rate=test.rate,
+            achieved_rate=test.rate,
+            latency_ms={"p50": 11.0, "p99": 12.0},
+            latencies=Histogram(((0.01, 0), (0.012, answered), (inf, answered))),
+            absent=Absent(Missing.SOURCE_UNAVAILABLE, self.void) if self.void else None,
         )
 
 

@@ -119,7 +119,7 @@ async def test_failing_writes_are_tried_ever_more_slowly():
             await asyncio.sleep(60)
             per_minute.append(told.server.requests.count(since=since, write=True))
 
-        assert 8 >= per_minute[0]
+        assert 9 >= per_minute[0]  # what is said on the Deployment among them
         assert 2 >= per_minute[4]
 
 
@@ -226,7 +226,7 @@ async def test_a_config_or_object_that_cannot_be_read_holds_and_starts_nothing(k
             touch(told, name)
         await asyncio.sleep(OUTAGE_S)
         assert "Initialized" == told.phase()
-        assert [] == [r for r in told.writes() if r.resource != "canaries.canaryd.io"]
+        assert [] == [r for r in told.writes() if r.subresource != "status"]
         rule.stop()
         told.set_image("app:2")
         await told.until_phase("Succeeded")

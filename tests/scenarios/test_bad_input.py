@@ -32,6 +32,7 @@ RATE = 10.0
 """Requests of users a second."""
 OBSTACLES = (*SURROUNDINGS, *TAKEN_NAMES)
 EVERYTHING = (*CONFIGURATION, *OBSTACLES, *SHAPES, *HIDDEN_NAMES)
+FEEDBACK = ("deployments.apps", "status")
 CUTS_USERS_OFF = {
     "no Service",
     "no Ingress",
@@ -261,14 +262,6 @@ async def test_a_record_that_somebody_scribbled_on_stops_neither_its_app_nor_oth
 # --- not wrong, but odd -------------------------------------------------------------------------
 
 
-async def test_an_app_without_replicas_is_enrolled_with_one():
-    async with story() as told:
-        deploy(told)
-        told.server.patch(DEPLOYMENT, NAMESPACE, "app", {"spec": {"replicas": 0}})
-        await told.until_phase("Initialized")
-        assert (1, 0) == (told.replicas("app-primary"), told.replicas())
-
-
 async def test_a_Deployment_whose_name_leaves_no_room_is_refused():
     name = "a" * 60
     async with story() as told:
@@ -346,7 +339,8 @@ def theirs(told: Story) -> dict[str, object]:
 
 
 def written(told: Story) -> set[str]:
-    return {request.resource for request in told.writes()}
+    """What was written, what the Deployment says of its rollout aside."""
+    return {r.resource for r in told.writes() if (r.resource, r.subresource) != FEEDBACK}
 
 
 def copies_of(trouble: Trouble) -> set[str]:

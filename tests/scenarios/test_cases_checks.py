@@ -7,12 +7,12 @@ nothing outside the cluster can delay a rollout that does not wait for it.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from canaryd.core.kinds import DEPLOYMENT, SERVICE
 from canaryd.core.model import Absent, Missing
-from canaryd.metrics.builtin_queries import Dialect
 from canaryd.metrics.prometheus import PrometheusProvider
 from canaryd.metrics.registry import MetricSources
 from tests.fakes.clock import EPOCH, VirtualClock
@@ -31,9 +31,7 @@ async def measured_story() -> AsyncIterator[tuple[Story, FakePrometheus]]:
     """A story whose metrics are what a Prometheus scraped from the data plane, read by the provider that ships."""
     clock = VirtualClock()
     async with FakePrometheus(clock=clock) as prometheus, LoopbackHttp() as http:
-        provider = PrometheusProvider(
-            "default", prometheus.url, http=http, clock=clock, dialect=Dialect.TRAEFIK
-        )
+        provider = PrometheusProvider("default", prometheus.url, http=http, clock=clock)
         async with story(metrics=MetricSources({"default": provider})) as told:
             prometheus.watch(told.plane)
             yield told, prometheus
@@ -233,6 +231,147 @@ async def test_X7_an_idle_app_can_be_judged_by_its_load_test_alone(told: Story):
     await told.until_phase("Failed")
 
 
+# --- an idle app and its load test ------------------------------------------------------------------------------------
+
+SMOKE = {"load-test.smoke": "GET / rate=20 for=5s"}
+
+
+def metrics_of(told: Story) -> dict[str, dict[str, Any]]:
+    return {metric["name"]: metric for metric in told.status()["metrics"]}
+
+
+async def test_X7_an_idle_app_is_promoted_by_its_load_test_and_tells_the_evidence():
+    async with measured_story() as (told, _):
+        checks = SMOKE | {"metric.latency-p99": "<= 500ms"}
+        await told.enrol(annotations=plan(**checks, min_requests="50"))
+        told.set_image("app:2")
+        await told.until_phase("Succeeded")
+
+        assert "app:2" == told.image()
+        assert ["Succeeded"] == told.results()
+        metrics = metrics_of(told)
+        rate, latency = metrics["success-rate"], metrics["latency-p99"]
+        load = metrics["load-test.smoke"]
+        assert ("Passed", "100", 100) == (rate["verdict"], rate["value"], rate["samples"])
+        assert ("Passed", 100) == (latency["verdict"], latency["samples"])
+        assert ("Passed", "0", 100) == (load["verdict"], load["value"], load["samples"])
+        assert rate["message"].startswith(
+            "success-rate 100 is at least 99 (0 errors of 100 requests, 100 of them by load tests)"
+        )
+        assert "latency-p99 11.98 ms is at most 500 ms (100 requests, 100 of" in latency["message"]
+        assert "load-test.smoke: 100 sent, 0 failed, p99 12 ms" == load["message"]
+
+
+async def test_X7_an_idle_app_whose_load_test_is_bad_is_rolled_back():
+    async with measured_story() as (told, _):
+        await told.enrol(
+            annotations=plan(
+                **SMOKE | {"load-test.smoke": f"{SMOKE['load-test.smoke']} max-errors=60%"}
+            )
+        )
+        told.loads.failing.add("smoke")
+        told.set_image("app:2")
+        await told.until_phase("Failed")
+
+        assert "app:1" == told.image()
+        assert "success-rate 50 is below 99 (50 errors of 100 requests" in told.message()
+
+
+async def test_X7_an_idle_app_without_load_test_holds_and_says_what_to_do():
+    async with measured_story() as (told, _):
+        await told.enrol()
+        told.set_image("app:2")
+        await told.until_weight(20)
+        await asyncio.sleep(120)
+
+        assert 20 == told.weight()
+        assert 0 == told.status()["failedChecks"]
+        assert "add canaryd.io/load-test.<name> to make some" in told.message()
+        assert "canaryd.io/metric.success-rate.no-data" in told.message()
+
+
+async def test_X7_too_few_users_for_the_window_hold_and_are_told_what_to_do():
+    async with measured_story() as (told, _):
+        await told.enrol(annotations=plan(min_requests="1000"))
+        told.users(rate=5.0)
+        told.set_image("app:2")
+        await told.until_weight(20)
+        await asyncio.sleep(60)
+
+        assert 20 == told.weight()
+        assert "add canaryd.io/load-test.<name>, lower min-requests" in told.message()
+
+
+async def test_X7_a_few_users_and_a_load_test_are_enough_together():
+    async with measured_story() as (told, _):
+        await told.enrol(annotations=plan(**SMOKE, min_requests="105"))
+        told.users(rate=5.0)
+        told.set_image("app:2")
+        await told.until_phase("Succeeded")
+
+        [rate, _] = told.status()["metrics"]
+        assert 105 < rate["samples"] < 150
+        assert [] == told.lost()
+
+
+async def test_X7_a_good_load_test_never_hides_errors_that_users_got():
+    async with measured_story() as (told, _):
+        await told.enrol(annotations=plan(**SMOKE, min_requests="100"))
+        told.users(rate=5.0)
+        told.plane.app = by_version({"app:errors": failing(30.0)})
+        told.set_image("app:errors")
+        await told.until_phase("Failed")
+
+        assert "app:1" == told.image()
+        assert "of them by load tests" in told.message()
+        assert "success-rate" in told.message()
+
+
+async def test_X7_no_amount_of_load_promotes_what_fails_for_the_few_users_there_are():
+    async with measured_story() as (told, _):
+        checks = SMOKE | {"metric.success-rate": ">= 90"}
+        await told.enrol(annotations=plan(**checks, min_requests="100", inconclusive_deadline="1m"))
+        told.users(rate=2.0)
+        told.plane.app = by_version({"app:errors": failing(60.0)})
+        told.set_image("app:errors")
+        await told.until_phase("Failed")
+
+        assert "app:1" == told.image()
+        assert "load tests do not make up for what users got" in told.message()
+
+
+@scenario
+async def test_X7_a_void_load_test_holds_an_idle_app_in_plain_words_and_is_run_again(told: Story):
+    told.source.absent = Absent(Missing.NO_TRAFFIC)
+    told.loads.void = "the generator reached 8 of 20 requests/s"
+    await told.enrol(annotations=plan(**SMOKE))
+    told.set_image("app:2")
+    await told.until_weight(20)
+    await asyncio.sleep(60)
+
+    assert 20 == told.weight()
+    assert 0 == told.status()["failedChecks"]
+    assert "load-test.smoke: void, the generator reached 8 of 20 requests/s" in told.message()
+    assert "source does not answer" not in told.message()
+    assert "LoadTestVoid" == metrics_of(told)["load-test.smoke"]["reason"]
+    told.loads.void = ""
+    await told.until_phase("Succeeded")
+
+
+@scenario
+async def test_X6_no_load_test_answers_for_a_metric_source_that_is_down(told: Story):
+    await told.enrol(annotations=plan(**SMOKE))
+    told.set_image("app:2")
+    await told.until_weight(20)
+    told.source.down = True
+    await asyncio.sleep(120)
+
+    assert 20 == told.weight()
+    assert "connection refused" in told.message()
+    told.source.down = False
+    await told.until_phase("Succeeded")
+
+
 # --- a real Prometheus provider ---------------------------------------------------------------------------------------
 
 
@@ -363,4 +502,39 @@ async def test_a_load_test_is_a_check_and_goes_to_the_canary_service_alone(told:
     told.loads.failing.add("smoke")
     told.set_image("app:3")
     await told.until_phase("Failed")
-    assert "load-test.smoke failed: 50% of 100 requests failed" in told.message()
+    assert "load-test.smoke failed: 100 sent, 50 failed (50%, more than 1%)" in told.message()
+
+
+# --- traffic that does not move ---
+
+
+@scenario
+async def test_a_data_plane_that_does_not_read_our_routes_promotes_nothing(told: Story):
+    """F.3 case 25: good load tests at the canary say nothing of users who never got there."""
+    await told.enrol(annotations=plan(**{"load-test.smoke": "GET / rate=10 for=5s"}))
+    told.source.unrouted = True
+    told.set_image("app:2")
+    await told.until(lambda: "TrafficNotShifted" in told.condition("Stalled"), "it is said")
+    assert "did not shift" in told.message()
+    await asyncio.sleep(120)
+    assert 20 == told.weight()
+
+    told.source.unrouted = False
+    await told.until_phase("Succeeded")
+    assert ("", "") == told.condition("Stalled")
+
+
+@scenario
+async def test_an_outage_that_hits_the_primary_too_holds_and_rolls_nothing_back(told: Story):
+    await told.enrol()
+    told.set_image("app:2")
+    await told.until_weight(20)
+    told.source.bad_images.add("app:2")
+    told.source.bad_for_primary.add("app:1")
+    await told.until(lambda: "the primary breaks the limit too" in told.message(), "it is said")
+    await asyncio.sleep(120)
+    assert ("Progressing", 20) == (told.phase(), told.weight())
+
+    told.source.bad_images.clear()
+    told.source.bad_for_primary.clear()
+    await told.until_phase("Succeeded")

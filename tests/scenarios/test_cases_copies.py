@@ -10,8 +10,9 @@ from canaryd.core.kinds import (
     HORIZONTAL_POD_AUTOSCALER,
     NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
+    Kind,
 )
-from tests.scenarios.harness import NAMESPACE, Story, plan, scenario
+from tests.scenarios.harness import NAMESPACE, Story, plan, scenario, story
 
 pytestmark = [pytest.mark.looptime, pytest.mark.slow]
 
@@ -39,6 +40,31 @@ def autoscaler(low: int = 2, high: int = 10) -> dict[str, Any]:
             ],
         },
     }
+
+
+VERTICAL = Kind("autoscaling.k8s.io", "v1", "VerticalPodAutoscaler", "verticalpodautoscalers")
+
+
+async def test_a_vertical_autoscaler_is_left_alone():
+    async with story(kinds=(VERTICAL,)) as told:
+        made = told.server.store.create(
+            VERTICAL,
+            {
+                "apiVersion": VERTICAL.api_version,
+                "kind": VERTICAL.kind,
+                "metadata": {"namespace": NAMESPACE, "name": "app"},
+                "spec": {
+                    "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app"}
+                },
+            },
+        )
+        await told.enrol()
+        told.set_image("app:2")
+        await told.until_phase("Succeeded")
+        told.annotate(enabled=None)
+        await told.until(lambda: told.phase() == "", "left")
+        assert [made] == told.server.store.items(VERTICAL)
+        assert [] == told.server.requests.matching(resource=VERTICAL.resource)
 
 
 @scenario
@@ -191,3 +217,21 @@ async def test_a_daemon_that_starts_among_twenty_enrolled_apps_writes_nothing(to
 
     assert [] == told.writes()
     assert 0 == told.server.requests.count(verb="get")
+
+
+@scenario
+async def test_X19_the_primary_is_not_shrunk_while_a_run_takes_its_users_away(told: Story):
+    told.server.put(autoscaler())
+    await told.enrol(annotations=plan(weights="50,80"))
+    told.cluster.autoscale(NAMESPACE, "app-primary", 6)
+    await told.until(lambda: told.cluster.ready(NAMESPACE, "app-primary") == 6, "six pods")
+    told.source.bad_images.add("app:2")
+    told.set_image("app:2")
+    await told.until_weight(50)
+    assert 6 == told.stored(HORIZONTAL_POD_AUTOSCALER, "app-primary")["spec"]["minReplicas"]
+    await told.until_phase("Failed")
+    assert 6 == told.replicas("app-primary")
+    await told.until(
+        lambda: told.stored(HORIZONTAL_POD_AUTOSCALER, "app-primary")["spec"]["minReplicas"] == 2,
+        "the floor goes with the run",
+    )

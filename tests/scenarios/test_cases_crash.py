@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from canaryd.app import Options
+from canaryd.config.settings import Nginx, Providers
 from canaryd.core.kinds import CONTROLLER_REVISION, EVENT, LEASE
 from tests.fakes.apiserver import Request
 from tests.scenarios.harness import NAMESPACE, Story, plan, scenario, story
@@ -193,7 +194,10 @@ def writes_of(told: Story) -> list[Request]:
         (Options(workers=4), "app:1"),
         (Options(workers=4), "app:2"),
         (Options(workers=4), "app:bad"),
-        (Options(workers=2, resync_s=10.0, propagation_s=5.0), "app:bad"),
+        (
+            Options(workers=2, resync_s=10.0, providers=Providers(nginx=Nginx(propagation_s=5.0))),
+            "app:bad",
+        ),
         (Options(defaults={"interval": "5m", "failure-threshold": "9"}), "app:bad"),
         (Options(secrets=False), "app:2"),
     ],

@@ -16,7 +16,7 @@ from canaryd.core.kinds import (
     INGRESS,
     SERVICE,
 )
-from tests.fakes.admission import keep_what_canaryd_set
+from tests.fakes.admission import keep_by_the_webhook, keep_what_canaryd_set
 from tests.scenarios.harness import (
     HOST,
     NAMESPACE,
@@ -51,6 +51,53 @@ async def test_X11_the_same_chart_twice_in_a_namespace_with_one_name_label_is_is
     assert "second:1" == told.image("second-primary")
     assert [] == told.results("second")
     assert {"first:1", "first:2", "second:1"} == told.plane.by_version().keys()
+    assert [] == told.lost()
+
+
+@scenario
+async def test_X11_two_deployments_that_only_an_expression_tells_apart_are_isolated(told: Story):
+    for tier in ("web", "api"):
+        labels = {"app": "shop", "tier": tier}
+        made = deployment(
+            tier,
+            image=f"{tier}:1",
+            replicas=2,
+            annotations=plan(),
+            pod_spec=None,
+            labels=labels,
+        )
+        expressions = [
+            {"key": "tier", "operator": "In", "values": [tier]},
+            {"key": "app", "operator": "In", "values": ["shop", "shop-next"]},
+        ]
+        made["spec"]["selector"] = {
+            "matchLabels": {"app": "shop"},
+            "matchExpressions": expressions,
+        }
+        for manifest in (made, service(tier, labels), ingress(tier, f"{tier}.test")):
+            told.server.put(manifest)
+        await told.until_phase("Initialized", tier)
+        await told.until_idle(tier)
+        told.users(host=f"{tier}.test")
+    told.set_image("web:2", "web")
+    await told.until_weight(20, "web")
+    web = {p.ip for p in told.cluster.pods(NAMESPACE, "web") if p.ready}
+    assert web == addresses(told, "web-canary")
+    await told.until_phase("Succeeded", "web")
+
+    for tier in ("web", "api"):
+        own = {p.ip for p in told.cluster.pods(NAMESPACE, f"{tier}-primary") if p.ready}
+        for name in (tier, f"{tier}-primary"):
+            assert own == addresses(told, name)
+        selector = told.stored(DEPLOYMENT, f"{tier}-primary")["spec"]["selector"]
+        assert {"app": "shop-primary"} == selector["matchLabels"]
+        assert [
+            {"key": "tier", "operator": "In", "values": [tier]},
+            {"key": "app", "operator": "In", "values": ["shop-primary", "shop-next"]},
+        ] == selector["matchExpressions"]
+    assert "api:1" == told.image("api-primary")
+    assert [] == told.results("api")
+    assert {"web:1", "web:2", "api:1"} == told.plane.by_version().keys()
     assert [] == told.lost()
 
 
@@ -104,6 +151,22 @@ async def test_X12_selector_and_replicas_put_back_lose_nobody_under_the_admissio
     told: Story,
 ):
     told.server.store.admission.append(keep_what_canaryd_set)
+    await told.enrol()
+    told.users()
+    told.server.requests.clear()
+    await put_back(told)
+
+    assert [] == told.lost()
+    assert {"app": "app-primary"} == told.selector()
+    assert 0 == told.replicas()
+    assert [] == told.writes()
+
+
+@scenario
+async def test_X12_selector_and_replicas_put_back_lose_nobody_under_the_daemons_own_webhook(
+    told: Story,
+):
+    told.server.store.admission.append(keep_by_the_webhook)
     await told.enrol()
     told.users()
     told.server.requests.clear()

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from canaryd.metrics.builtin_queries import Dialect
 from canaryd.metrics.prometheus import PrometheusProvider
 from canaryd.metrics.registry import MetricSources
 from tests.fakes.clock import EPOCH, VirtualClock
@@ -66,14 +65,12 @@ ANSWERS = {
 
 @asynccontextmanager
 async def measured(
-    dialect: Dialect = Dialect.TRAEFIK, kind: DataPlaneKind = DataPlaneKind.TRAEFIK
+    kind: DataPlaneKind = DataPlaneKind.TRAEFIK,
 ) -> AsyncIterator[tuple[Story, FakePrometheus]]:
     """A story whose metrics are what a Prometheus scraped from the data plane; everything is well yet."""
     clock = VirtualClock()
     async with FakePrometheus(clock=clock) as prometheus, LoopbackHttp() as http:
-        provider = PrometheusProvider(
-            "default", prometheus.url, http=http, clock=clock, dialect=dialect
-        )
+        provider = PrometheusProvider("default", prometheus.url, http=http, clock=clock)
         async with story(metrics=MetricSources({"default": provider}), kind=kind) as told:
             prometheus.watch(told.plane)
             prometheus.canned[QUERY] = vector(3.0, at=EPOCH + 10_000)
@@ -252,7 +249,7 @@ async def test_a_bad_value_of_a_query_rolls_back_although_another_check_is_unkno
 
 
 async def test_the_judgement_is_the_same_by_the_metrics_of_ingress_nginx():
-    async with measured(Dialect.INGRESS_NGINX, DataPlaneKind.INGRESS_NGINX) as (told, _):
+    async with measured(DataPlaneKind.INGRESS_NGINX) as (told, _):
         told.plane.app = by_version({"app:3": failing(20)})
         await release(told)
         await told.until_phase("Succeeded")

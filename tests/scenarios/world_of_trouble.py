@@ -331,7 +331,8 @@ def remade(change: Callable[[dict[str, Any]], None]) -> Act:
 
 
 def _select_by_expression(deployment: dict[str, Any]) -> None:
-    expression = {"key": "app", "operator": "Exists"}
+    primary = f"{deployment['metadata']['name']}-primary"
+    expression = {"key": "app", "operator": "NotIn", "values": [primary]}
     deployment["spec"]["selector"]["matchExpressions"] = [expression]
 
 
@@ -368,7 +369,7 @@ SHAPES = (
     Trouble(
         "matchExpressions",
         Reason.WORKLOAD_UNSUPPORTED,
-        ("Deployment {app}", "matchExpressions", "matchLabels alone"),
+        ("Deployment {app} leaves out app={app}-primary", "matchExpressions", "selector-label"),
         remade(_select_by_expression),
         remade(_select_by_labels),
     ),

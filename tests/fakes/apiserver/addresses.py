@@ -20,8 +20,13 @@ class AddressBook:
     """Resolves paths to kinds."""
 
     def __init__(self, kinds: Iterable[Kind]) -> None:
-        self.kinds = tuple(kinds)
-        self._by_plural = {(k.group, k.version, k.plural): k for k in self.kinds}
+        self.kinds: tuple[Kind, ...] = ()
+        self.serve(tuple(kinds))
+
+    def serve(self, kinds: tuple[Kind, ...]) -> None:
+        """Know these kinds and no others from now on."""
+        self.kinds = kinds
+        self._by_plural = {(k.group, k.version, k.plural): k for k in kinds}
 
     def resolve(self, path: str) -> Address | None:
         """The address of a resource path, None for anything else."""

@@ -7,6 +7,8 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from tests.fakes.apiserver import httproutes
+
 Manifest = dict[str, Any]
 
 POD_DEFAULTS: Manifest = {
@@ -174,4 +176,5 @@ _FILLERS: dict[str, Callable[[Manifest], None]] = {
     "networkpolicies": _network_policy,
     "namespaces": _namespace,
     "endpointslices": _endpoint_slice,
+    "httproutes": httproutes.fill,
 }

@@ -226,7 +226,7 @@ def _list(call: Call) -> Manifest:
         options = Kind("meta.k8s.io", "v1", "ListOptions", "listoptions")
         raise invalid(options, "", [Cause("sendInitialEvents", why, "FieldValueForbidden")])
     labels = parse_label_selector(query.get("labelSelector", ""))
-    fields = parse_field_selector(query.get("fieldSelector", ""))
+    fields = parse_field_selector(query.get("fieldSelector", ""), call.kind)
     if version := query.get("resourceVersion", ""):
         asked = check_version(store, version)
         exact = query.get("resourceVersionMatch") == "Exact"

@@ -5,7 +5,7 @@ Paths are field names only, without list items. What is not named here: maps mer
 
 from dataclasses import dataclass
 
-from canaryd.core.kinds import CANARY, Kind
+from canaryd.core.kinds import CANARY, HTTP_ROUTE, SCALED_OBJECT, Kind
 
 Path = tuple[str, ...]
 
@@ -86,5 +86,5 @@ class MergeSchema:
         return path in ATOMIC_MAPS
 
 
-TYPED_ITEMS: frozenset[Kind] = frozenset({CANARY})
+TYPED_ITEMS: frozenset[Kind] = frozenset({CANARY, HTTP_ROUTE, SCALED_OBJECT})
 """Kinds served from a CustomResourceDefinition: their list items carry ``apiVersion`` and ``kind``."""

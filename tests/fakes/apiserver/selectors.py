@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from canaryd.core.kinds import EVENT, Kind
 from tests.fakes.apiserver.errors import bad_request
 
 Matcher = Callable[[Mapping[str, Any]], bool]
@@ -55,22 +56,34 @@ def _requirement(found: re.Match[str]) -> Matcher:
     return lambda labels: exists in labels
 
 
-def parse_field_selector(text: str) -> Matcher:
+_FIELDS = frozenset({"metadata.name", "metadata.namespace"})
+_MORE_FIELDS: Mapping[Kind, frozenset[str]] = {
+    EVENT: frozenset({"regarding.kind", "regarding.name", "regarding.uid", "reason", "type"})
+}
+
+
+def parse_field_selector(text: str, kind: Kind | None = None) -> Matcher:
     """A predicate on objects; every kind supports ``metadata.name`` and ``metadata.namespace``."""
+    supported = _FIELDS | _MORE_FIELDS.get(kind, frozenset())
     requirements: list[tuple[str, bool, str]] = []
     for part in filter(None, text.split(",")):
         field, operator, value = _split_field(part)
-        if field not in {"metadata.name", "metadata.namespace"}:
+        if field not in supported:
             raise bad_request(
                 f'Unable to find field selector "{part}": field label not supported: {field}'
             )
-        requirements.append((field.partition(".")[2], operator == "!=", value))
+        requirements.append((field, operator == "!=", value))
 
     def matches(obj: Mapping[str, Any]) -> bool:
-        meta = obj["metadata"]
-        return all((meta.get(key, "") == value) != negated for key, negated, value in requirements)
+        return all((_at(obj, path) == value) != negated for path, negated, value in requirements)
 
     return matches
+
+
+def _at(obj: Mapping[str, Any], path: str) -> str:
+    head, dot, rest = path.partition(".")
+    below = obj.get(head, "")
+    return _at(below or {}, rest) if dot else str(below)
 
 
 def _split_field(part: str) -> tuple[str, str, str]:

@@ -40,6 +40,7 @@ from tests.fakes.apiserver.faults import (
 from tests.fakes.apiserver.garbage import GarbageCollector
 from tests.fakes.apiserver.ownership import clone
 from tests.fakes.apiserver.requests import Request, RequestLog
+from tests.fakes.apiserver.reviews import REVIEWS, Access
 from tests.fakes.apiserver.selectors import parse_field_selector, parse_label_selector
 from tests.fakes.apiserver.store import KUBECTL, Manifest, Store, Write, key_of
 from tests.fakes.apiserver.watch import DEFAULT_TIMEOUT_S, Watch, WatchRequest, dump
@@ -67,8 +68,15 @@ class FakeApiServer:
         """Whether ``sendInitialEvents`` is served; off, it answers 422 as Kubernetes 1.33 does."""
         self.tokens: set[str] | None = None
         """Bearer tokens that are let in; None lets everybody in."""
+        self.access = Access()
         self.collector = GarbageCollector(self.store)
         self.url = ""
+        self.unknown: list[str] = []
+        """Paths that were asked for and are not served."""
+        self.discovered: list[str] = []
+        """Discovery documents that were asked for, served or not."""
+        self.undiscoverable: set[str] = set()
+        """Discovery documents that nobody may see, as in a cluster without ``system:discovery``."""
         self._book = AddressBook(kinds)
         self._pages = resources.Pages()
         self._watches: dict[Watch, web.BaseRequest] = {}
@@ -189,6 +197,19 @@ class FakeApiServer:
         """Delete an object as another user."""
         key = (namespace if kind.namespaced else "", name)
         self.store.delete(kind, key, propagation=propagation)
+
+    def uninstall(self, kind: Kind) -> None:
+        """Delete the CustomResourceDefinition of a kind: its objects go, watches end, it is 404."""
+        for obj in self.store.items(kind, ""):
+            self.store.delete(kind, key_of(obj))
+        self._book.serve(tuple(known for known in self._book.kinds if known != kind))
+        self.cut_watches(kind)
+
+    def install(self, kind: Kind) -> None:
+        """Serve a kind from now on."""
+        self.store.know(kind)
+        if kind not in self._book.kinds:
+            self._book.serve((*self._book.kinds, kind))
 
     def kubeconfig(self, folder: Path, token: str = "test") -> Path:
         """Write a kubeconfig for this server."""
@@ -359,6 +380,11 @@ class FakeApiServer:
             body=await http.read(),
             metadata_only=metadata_only,
         )
+        if address.kind in REVIEWS and request.verb == "create":
+            log.code = 201
+            return web.json_response(
+                self.access.answer(address.kind, call.json_body()), status=log.code
+            )
         number = self.faults.writes
         if request.is_write:
             number = self.faults.writes = self.faults.writes + 1
@@ -425,7 +451,7 @@ class FakeApiServer:
             kind=address.kind,
             namespace=address.namespace,
             labels=parse_label_selector(query.get("labelSelector", "")),
-            fields=parse_field_selector(query.get("fieldSelector", "")),
+            fields=parse_field_selector(query.get("fieldSelector", ""), address.kind),
             version=version,
             initial_events=initial,
             bookmarks=query.get("allowWatchBookmarks") == "true",
@@ -434,6 +460,9 @@ class FakeApiServer:
         )
 
     def _discovery(self, path: str) -> web.Response:
+        self.discovered.append(path)
+        if path in self.undiscoverable:
+            return error_response(ApiError(403, "Forbidden", f'cannot get path "{path}"'))
         document = resources.discovery(self._book, path)
         if document is not None:
             return web.json_response(document)
@@ -441,6 +470,7 @@ class FakeApiServer:
             return web.json_response(VERSION)
         if path in {"/readyz", "/livez", "/healthz"}:
             return web.Response(text="ok")
+        self.unknown.append(path)
         group, version, _ = split_path(path)
         if version and version in self._book.groups().get(group, ()):
             error = ApiError(

@@ -92,6 +92,8 @@ class Store:
         self.history: list[Change] = []
         self.admission: list[Admission] = []
         """Change an update of a main resource before it is checked and stored, as mutating policies do."""
+        self.mutators: list[Callable[[Kind, Manifest], None]] = []
+        """Change in place what is created or updated, whoever writes, as mutating webhooks do."""
         self._objects: dict[Kind, dict[Key, Manifest]] = {kind: {} for kind in kinds}
         self._owners: dict[tuple[Kind, Key], Owners] = {}
         self._uids: dict[str, tuple[Kind, Key]] = {}
@@ -103,6 +105,12 @@ class Store:
     def get(self, kind: Kind, key: Key) -> Manifest | None:
         """The stored object itself: look, do not touch."""
         return self._objects[kind].get(key)
+
+    def know(self, kind: Kind) -> None:
+        """Hold objects of this kind too, from now on."""
+        if kind not in self._objects:
+            self.kinds = (*self.kinds, kind)
+            self._objects[kind] = {}
 
     def items(self, kind: Kind, namespace: str = "") -> list[Manifest]:
         """Stored objects in the order in which a LIST returns them."""
@@ -299,12 +307,19 @@ class Store:
         if kind == SERVICE:
             self._allocate(obj)
         fill_defaults(kind.plural, obj)
+        self._mutate(kind, obj)
         meta["uid"] = f"{self._serial:08x}-0000-4000-8000-{self._serial:012x}"
         meta["creationTimestamp"] = timestamp(self.clock.now())
         if kind in WITH_GENERATION:
             meta["generation"] = 1
         check_valid(kind, obj, None)
         return self._commit(kind, "ADDED", obj, None, owners=owners(None, obj), how=how)
+
+    def _mutate(self, kind: Kind, obj: Manifest) -> None:
+        for mutate in self.mutators:
+            mutate(kind, obj)
+        if self.mutators:
+            fill_defaults(kind.plural, obj)
 
     def _check_namespace(self, kind: Kind, meta: Manifest) -> None:
         if not kind.namespaced:
@@ -347,6 +362,8 @@ class Store:
         fill_defaults(kind.plural, obj)
         for admit in self.admission if not how.subresource else ():
             admit(kind, live, obj, how)
+        if not how.subresource:
+            self._mutate(kind, obj)
         check_valid(kind, obj, live)
         if (
             kind in WITH_GENERATION

@@ -7,12 +7,14 @@ from canaryd.core.kinds import (
     CANARY,
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
+    HTTP_ROUTE,
     INGRESS,
     LEASE,
     NAMESPACE,
     NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
     REPLICA_SET,
+    SCALED_OBJECT,
     SERVICE,
     Kind,
 )
@@ -30,13 +32,26 @@ WITH_STATUS = frozenset(
         HORIZONTAL_POD_AUTOSCALER,
         POD_DISRUPTION_BUDGET,
         CANARY,
+        HTTP_ROUTE,
+        SCALED_OBJECT,
     }
 )
 WITH_SCALE = frozenset({DEPLOYMENT, REPLICA_SET})
 WITH_GENERATION = frozenset(
-    {DEPLOYMENT, REPLICA_SET, INGRESS, NETWORK_POLICY, POD_DISRUPTION_BUDGET, CANARY}
+    {
+        DEPLOYMENT,
+        REPLICA_SET,
+        INGRESS,
+        NETWORK_POLICY,
+        POD_DISRUPTION_BUDGET,
+        CANARY,
+        HTTP_ROUTE,
+        SCALED_OBJECT,
+    }
 )
-VERSION_REQUIRED = frozenset({LEASE, POD_DISRUPTION_BUDGET, CANARY})
+CUSTOM = frozenset({CANARY, HTTP_ROUTE, SCALED_OBJECT})
+"""Served from a CustomResourceDefinition: every change but of metadata and status is a new generation."""
+VERSION_REQUIRED = frozenset({LEASE, POD_DISRUPTION_BUDGET, CANARY, HTTP_ROUTE, SCALED_OBJECT})
 """Kinds whose PUT must carry a resourceVersion (``AllowUnconditionalUpdate`` is false)."""
 KEPT_METADATA = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
@@ -76,7 +91,7 @@ def restrict(kind: Kind, live: Manifest, proposed: Manifest, subresource: str) -
 
 def is_new_generation(kind: Kind, old: Manifest, new: Manifest) -> bool:
     """Whether a change of the main resource is a new generation."""
-    if kind == CANARY:
+    if kind in CUSTOM:
         skip = {"metadata", "status"}
         return {k: v for k, v in old.items() if k not in skip} != {
             k: v for k, v in new.items() if k not in skip

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from canaryd.core.kinds import Kind
+from tests.fakes.apiserver import httproutes
 from tests.fakes.apiserver.errors import ApiError, Cause, bad_request, invalid
 from tests.fakes.apiserver.selectors import object_selector_matches
 
@@ -372,6 +373,7 @@ _RULES: dict[str, Rule] = {
     "secrets": _secret,
     "controllerrevisions": _controller_revision,
     "ingresses": _ingress,
+    "httproutes": httproutes.rules,
     "horizontalpodautoscalers": _autoscaler,
     "poddisruptionbudgets": _disruption_budget,
     "endpointslices": _endpoint_slice,

@@ -70,8 +70,11 @@ class App:
             "annotate", "deployment", self.name, "-n", self.namespace, "canaryd.io/enabled-"
         )
 
-    def ship(self, version: str, *args: str) -> float:
-        """Roll out another version, wrong in the ways its arguments say; returns when (monotonic)."""
+    def ship(self, version: str, *args: str, by: str = "") -> float:
+        """Roll out another version, wrong in the ways its arguments say; returns when (monotonic).
+
+        ``by`` is who does it, the administrator unless somebody else is named.
+        """
         template = self._deployment(version, args)["spec"]["template"]
         self.cluster.kubectl(
             "patch",
@@ -82,6 +85,7 @@ class App:
             "--type=merge",
             "-p",
             json.dumps({"spec": {"template": template}}),
+            *((f"--as={by}", "--as-group=system:masters") if by else ()),
         )
         return time.monotonic()
 
@@ -152,6 +156,15 @@ class App:
         self.cluster.wait_for(
             f"{self.namespace}/{self.name} {phase} (now {self.phase()}: {self.status().get('message')})",
             lambda: self.phase() == phase or None,
+            timeout_s=timeout_s,
+        )
+        return time.monotonic()
+
+    def until_step(self, index: int, timeout_s: float = 60) -> float:
+        """Wait until the run is at a step, counted from 1; returns when it was seen."""
+        self.cluster.wait_for(
+            f"{self.namespace}/{self.name} at step {index} (now {self.status().get('message')})",
+            lambda: (self.status().get("step", {}).get("index") == index) or None,
             timeout_s=timeout_s,
         )
         return time.monotonic()

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "canaryd"
 POLICY_LAG_S = 3.0
 """The API server compiles policies anew about once a second."""
+WEBHOOK = "canaryd-webhook"
+"""Service and Secret of the webhook."""
 NOT_APPLIED = {"Deployment", "PodDisruptionBudget", "Service"}
 
 
@@ -147,7 +149,7 @@ class Installation:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env={**os.environ, "KUBECONFIG": ""},
+                env=environment(),
             )
         daemon = Daemon(process, log_path, port, self.user)
         self._await_ready(daemon)
@@ -182,11 +184,11 @@ class Installation:
     @contextmanager
     def without_policies(self) -> Iterator[None]:
         """Break glass: the admission policies off for the length of a block."""
-        kind = "MutatingAdmissionPolicyBinding"
-        bindings = [o for o in self._applied if o["kind"] == kind]
+        kinds = ("MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicyBinding")
+        bindings = [o for o in self._applied if o["kind"] in kinds]
         assert bindings, "the chart rendered no admission policy for this cluster"
         for binding in bindings:
-            self.cluster.kubectl("delete", kind.lower(), binding["metadata"]["name"])
+            self.cluster.kubectl("delete", binding["kind"].lower(), binding["metadata"]["name"])
         time.sleep(POLICY_LAG_S)
         try:
             yield
@@ -194,11 +196,76 @@ class Installation:
             self.cluster.apply(bindings)
             time.sleep(POLICY_LAG_S)
 
+    @contextmanager
+    def by_webhook(self) -> Iterator["Installation"]:
+        """The same installation, kept by the webhook of its daemon instead of the policies.
+
+        Only where daemon and API server are on one machine: the Service leads to this process.
+        """
+        port = free_port()
+        webhook = {"keep": "webhook", "webhook": {"port": port}}
+        values = chart_values(self.cluster, admission=webhook)
+        with self.without_policies():
+            other = Installation(self.cluster, self.namespace, self.folder, values)
+            self.cluster.apply(_to_this_machine(self.cluster, port), namespace=self.namespace)
+            try:
+                yield other
+            finally:
+                self.cluster.kubectl("delete", "mutatingwebhookconfiguration", "canaryd")
+                for kind in ("secret", "service", "endpointslice"):
+                    self.cluster.kubectl("delete", kind, WEBHOOK, "-n", self.namespace)
+
+    def until_webhook(self) -> None:
+        """Wait until API servers believe the daemon that was started."""
+        self.cluster.wait_for(
+            "the webhook's certificate",
+            lambda: (
+                all(
+                    hook["clientConfig"].get("caBundle")
+                    for hook in self.cluster.get("mutatingwebhookconfiguration", "canaryd")[
+                        "webhooks"
+                    ]
+                )
+                and self.cluster.get("secret", WEBHOOK, "-n", self.namespace).get("data")
+            ),
+            timeout_s=30,
+        )
+        time.sleep(POLICY_LAG_S)
+
     def remove(self) -> None:
         """Remove what belongs to the installation alone; the CRD stays for the next one."""
         self.cluster.kubectl(
             "delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found"
         )
+
+
+def _to_this_machine(cluster: Cluster, port: int) -> list[dict[str, Any]]:
+    """The chart's Service of the webhook, with this machine as its only endpoint."""
+    [node] = cluster.get("nodes")["items"]
+    [address] = [a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP"]
+    named = {"name": "webhook", "port": 443, "targetPort": port}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": WEBHOOK},
+            "spec": {"ports": [named]},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": WEBHOOK, "labels": {"kubernetes.io/service-name": WEBHOOK}},
+            "addressType": "IPv4",
+            "ports": [{"name": "webhook", "port": port}],
+            "endpoints": [{"addresses": [address]}],
+        },
+    ]
+
+
+def environment() -> dict[str, str]:
+    """What a daemon inherits: nothing that tells the tests which cluster they run against."""
+    named = ("KUBECONFIG", "CANARYD_INGRESS_URL", "CANARYD_PROMETHEUS_URL")
+    return {name: value for name, value in os.environ.items() if name not in named}
 
 
 def free_port() -> int:
@@ -214,7 +281,10 @@ def chart_values(cluster: Cluster, **changes: Any) -> dict[str, Any]:
     """Values for the local cluster: Traefik reads the annotations, Prometheus is on loopback."""
     values: dict[str, Any] = {
         "scope": {"mode": "cluster"},
-        "providers": {"nginx": {"enabled": True, "dialect": "traefik"}},
+        "providers": {
+            "nginx": {"enabled": True, "dialect": "traefik"},
+            "gateway": {"enabled": True, "dialect": "traefik"},
+        },
         "metricSources": {"default": {"type": "prometheus", "url": cluster.prometheus_url}},
         "secrets": {"access": "all"},
     }

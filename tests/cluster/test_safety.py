@@ -140,7 +140,7 @@ def test_X12_replicas_and_selector_put_back_lose_nobody_under_idle_keep(
     cluster: Cluster, namespace: str, daemon: Daemon
 ):
     app = enrolled(cluster, namespace, idle="keep")
-    lost, sent = _put_back(cluster, app)
+    lost, sent = put_back(cluster, app)
 
     record("lost, selector and replicas written back, idle: keep", f"{lost} of {sent}", "0")
     assert 0 == lost
@@ -150,14 +150,14 @@ def test_X12_replicas_and_selector_put_back_lose_nobody_under_the_admission_poli
     cluster: Cluster, namespace: str, daemon: Daemon
 ):
     app = enrolled(cluster, namespace)
-    lost, sent = _put_back(cluster, app)
+    lost, sent = put_back(cluster, app)
 
     record("lost, selector and replicas written back, policy", f"{lost} of {sent}", "0")
     assert 0 == lost
     assert 0 == app.replicas_of()
 
 
-def _put_back(cluster: Cluster, app: App) -> tuple[int, int]:
+def put_back(cluster: Cluster, app: App) -> tuple[int, int]:
     """What a GitOps tool does: forced server-side applies of what is in Git, again and again."""
     with Users(cluster.ingress_url, app.host, rate=100) as users:
         cluster.wait_for("users", lambda: users.sent > 50 or None)

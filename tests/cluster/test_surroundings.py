@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.app import App
 from tests.cluster.audit import AuditLog
-from tests.cluster.daemon import ROOT, Daemon, Installation
+from tests.cluster.daemon import ROOT, Daemon, Installation, environment
 from tests.cluster.figures import record
 from tests.cluster.local.client import Cluster
 from tests.cluster.test_hooks_and_load import BY_LOAD_ALONE
@@ -112,6 +112,7 @@ def test_a_dry_run_tells_what_it_would_do_and_writes_nothing(
             *("--namespace", namespace, "--port", "0"),
         ],
         cwd=ROOT,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,

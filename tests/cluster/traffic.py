@@ -44,6 +44,8 @@ class Users:
     rate: float = 100.0
     path: str = "/"
     timeout_s: float = 5.0
+    headers: dict[str, str] = field(default_factory=dict)
+    """Sent with every request, as by a tester who asks for the canary."""
     answers: list[Answer] = field(default_factory=list)
     _thread: threading.Thread | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -108,7 +110,7 @@ class Users:
         connector = aiohttp.TCPConnector(limit=200)
         async with (
             aiohttp.ClientSession(
-                connector=connector, timeout=timeout, headers={"Host": self.host}
+                connector=connector, timeout=timeout, headers={"Host": self.host, **self.headers}
             ) as session,
             asyncio.TaskGroup() as group,
         ):

@@ -132,6 +132,12 @@ BINARIES: dict[str, Binary] = {
             stamps=("github.com/traefik/traefik/v3/pkg/version.Version={version}",),
         ),
         Binary(
+            name="linkerd-destination",
+            package=".",
+            about="about 2 minutes",
+            module="github.com/linkerd/linkerd2",
+        ),
+        Binary(
             name="helm",
             package="helm.sh/helm/v3/cmd/helm",
             about="about 2 minutes",

@@ -32,6 +32,7 @@ from tests.cluster.local.api import Api, answers
 from tests.cluster.local.binaries import find_program, print_line
 from tests.cluster.local.certificates import Pair
 from tests.cluster.local.client import TOKEN_SECONDS, Cluster
+from tests.cluster.local.crds import GATEWAY_API, find_crds, is_established
 from tests.cluster.local.errors import ClusterError, CommandFailed, PrerequisiteMissing
 from tests.cluster.local.locking import FileLock
 from tests.cluster.local.places import cache_folder, machine_folder
@@ -294,6 +295,7 @@ class LocalCluster(Cluster):
         )
         for path, one in configuration.traefik_objects(namespace, account):
             self._api.request("POST", path, one)
+        self._install_gateway()
         token = self._api.request(
             "POST",
             f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
@@ -304,6 +306,26 @@ class LocalCluster(Cluster):
         self._children.start("traefik", command)
         ping = f"http://{programs.LOOPBACK}:{self._layout.ports.traefik}/ping"
         self._children.wait_until("traefik", "it answered", lambda: answers(ping))
+
+    def _install_gateway(self) -> None:
+        """Gateway API and a Gateway of Traefik's, before Traefik looks for them."""
+        definitions = find_crds(GATEWAY_API, self._say)
+        root = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        for one in definitions:
+            self._api.request("POST", root, one)
+        for one in definitions:
+            name = one["metadata"]["name"]
+            commands.wait_for(
+                f"the kind {name}",
+                lambda name=name: is_established(self._api.request("GET", f"{root}/{name}")),
+            )
+        namespace, port = programs.SYSTEM_NAMESPACE, self._layout.ports.ingress
+        for path, one in configuration.gateway_objects(namespace, programs.GATEWAY, port):
+            # A kind that was established a moment ago may not be served yet.
+            commands.wait_for(
+                f"the {one['kind']}",
+                lambda path=path, one=one: self._api.request("POST", path, one),
+            )
 
     def _start_prometheus(self) -> None:
         program = shutil.which("prometheus", path=prerequisites.search_path()) or "prometheus"

@@ -19,6 +19,17 @@ NO_REGISTRY = {
 }
 """Environment of containerd: every pull, of any registry, fails at once at a closed port."""
 
+GATEWAY_GROUP = "gateway.networking.k8s.io"
+GATEWAY_KINDS = (
+    "gatewayclasses",
+    "gateways",
+    "httproutes",
+    "grpcroutes",
+    "tlsroutes",
+    "referencegrants",
+    "backendtlspolicies",
+)
+"""What Traefik watches; it starts nothing of its Gateway provider if one of them is missing."""
 LATENCY_BUCKETS = "0.005,0.01,0.025,0.05,0.1,0.25,0.5,1,2.5,5"
 
 
@@ -159,11 +170,14 @@ def traefik_objects(namespace: str, account: str) -> list[tuple[str, dict[str, A
         "": ["services", "secrets", "configmaps", "namespaces", "pods", "nodes"],
         "discovery.k8s.io": ["endpointslices"],
         "networking.k8s.io": ["ingresses", "ingressclasses"],
+        GATEWAY_GROUP: list(GATEWAY_KINDS),
     }
     rules: list[dict[str, Any]] = [
         {"apiGroups": [group], "resources": names, "verbs": watch}
         for group, names in resources.items()
     ]
+    statuses = [f"{kind}/status" for kind in GATEWAY_KINDS]
+    rules.append({"apiGroups": [GATEWAY_GROUP], "resources": statuses, "verbs": ["update"]})
     rules.append(
         {
             "apiGroups": ["networking.k8s.io"],
@@ -183,6 +197,34 @@ def traefik_objects(namespace: str, account: str) -> list[tuple[str, dict[str, A
         (f"{role_path}/clusterroles", {**named, "rules": rules}),
         (f"{role_path}/clusterrolebindings", {**named, "subjects": [subject], "roleRef": role}),
         ("/apis/networking.k8s.io/v1/ingressclasses", ingress_class),
+    ]
+
+
+def gateway_objects(namespace: str, name: str, port: int) -> list[tuple[str, dict[str, Any]]]:
+    """A Gateway that Traefik serves at its entry point, for routes of every namespace."""
+    root = f"/apis/{GATEWAY_GROUP}/v1"
+    gateway_class = {
+        "apiVersion": f"{GATEWAY_GROUP}/v1",
+        "kind": "GatewayClass",
+        "metadata": {"name": "traefik"},
+        "spec": {"controllerName": "traefik.io/gateway-controller"},
+    }
+    listener = {
+        "name": "web",
+        "protocol": "HTTP",
+        # Traefik finds the entry point of a listener by its port.
+        "port": port,
+        "allowedRoutes": {"namespaces": {"from": "All"}},
+    }
+    gateway = {
+        "apiVersion": f"{GATEWAY_GROUP}/v1",
+        "kind": "Gateway",
+        "metadata": {"name": name},
+        "spec": {"gatewayClassName": "traefik", "listeners": [listener]},
+    }
+    return [
+        (f"{root}/gatewayclasses", gateway_class),
+        (f"{root}/namespaces/{namespace}/gateways", gateway),
     ]
 
 

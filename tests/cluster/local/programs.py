@@ -18,6 +18,8 @@ LOOPBACK = "127.0.0.1"
 NODE = "canaryd-node"
 SYSTEM_NAMESPACE = "kube-system"
 TRAEFIK_ACCOUNT = "traefik"
+GATEWAY = "web"
+"""The Gateway in SYSTEM_NAMESPACE that routes may name as their parent."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -215,7 +217,7 @@ def kube_proxy(program: Path, layout: Layout) -> list[str]:
 
 
 def traefik(program: Path, layout: Layout, certificates: Certificates) -> list[str]:
-    provider = "--providers.kubernetesingressnginx"
+    provider, gateway = "--providers.kubernetesingressnginx", "--providers.kubernetesgateway"
     return [
         str(program),
         f"--entrypoints.web.address={LOOPBACK}:{layout.ports.ingress}",
@@ -225,6 +227,10 @@ def traefik(program: Path, layout: Layout, certificates: Certificates) -> list[s
         f"{provider}.token={layout.folder / 'traefik.token'}",
         f"{provider}.certauthfilepath={certificates.authority.cert}",
         f"{provider}.httpentrypoint=web",
+        f"{gateway}=true",
+        f"{gateway}.endpoint={layout.api_url}",
+        f"{gateway}.token={layout.folder / 'traefik.token'}",
+        f"{gateway}.certauthfilepath={certificates.authority.cert}",
         "--ping=true",
         "--metrics.prometheus=true",
         "--metrics.prometheus.addserviceslabels=true",

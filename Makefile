@@ -52,9 +52,11 @@ layers: $(STAMP) ## import contracts
 
 docs: $(STAMP) ## write the generated reference pages
 	$(BIN)/python docs/generate_annotations.py
+	$(BIN)/python docs/generate_cli.py
 	$(BIN)/python docs/generate_settings.py
 	$(BIN)/python deploy/helm/generate_schema.py
 	$(BIN)/python deploy/helm/generate_rbac_table.py
+	$(BIN)/python deploy/argocd/generate_config.py
 
 bench: $(STAMP) ## measure speed and memory; prints ratios
 	$(BIN)/python -m tests.bench

@@ -7,12 +7,13 @@ What cannot be run in a test of its own stands in a table with the place that ru
 import re
 import shlex
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import yaml
 
 from canaryd.config.load import load
+from canaryd.core.commands import read_commands
 from canaryd.core.gates import judge
 from canaryd.core.model import (
     Builtin,
@@ -26,10 +27,14 @@ from canaryd.core.model import (
 )
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
+from canaryd.core.routing import Routing
 from canaryd.core.state import RolloutState, RunState
 from canaryd.core.status import StatusInput, render
 from tests.chart.chart import CHART, Objects, helm
+from tests.cli import apps
 from tests.cli.commands import Canaryd
+from tests.cli.test_status import primary
+from tests.cli.world import in_a_world
 from tests.docs.markdown import ROOT, blocks, console, documents, read, spans
 
 README = "README.md"
@@ -49,7 +54,9 @@ ELSEWHERE = {
     "make demo": Elsewhere(".ci/run", "make demo", "it ends with 0 only if all of it came true"),
     "make test-fast": Elsewhere(".ci/run", "make test", "all of its tests are part of that"),
 }
-HERE = ("canaryd lint podinfo.yaml", "helm install canaryd ", "kubectl get cnry")
+STATUS = "kubectl canaryd status podinfo"
+STEERING = tuple(f"kubectl canaryd {verb} " for verb in ("pause", "promote", "abort", "undo"))
+HERE = ("canaryd lint podinfo.yaml", "helm install canaryd ", "kubectl get cnry", STATUS, *STEERING)
 """What the tests below are about."""
 
 
@@ -134,6 +141,46 @@ def test_kubectl_shows_what_the_readme_shows():
     assert as_kubectl_prints([head, row]) == output_of("kubectl get cnry")
 
 
+# --- kubectl canaryd ---
+
+
+def plan_of_the_readme():
+    [block] = blocks(read(README), "yaml")
+    written = yaml.safe_load(block.text)["metadata"]["annotations"]
+    return {key.removeprefix("canaryd.io/"): value for key, value in written.items()}
+
+
+@pytest.mark.looptime
+@in_a_world
+async def test_the_tree_of_a_run_is_the_one_that_the_readme_shows(world):
+    plan = plan_of_the_readme()
+    for side in (apps.deployment("podinfo:2", plan=plan), primary()):
+        side["status"] = {"readyReplicas": side["spec"]["replicas"]}
+        world.server.put(side)
+    running = apps.running(world.now(), plan=plan, failures=0, failures_by_metric={})
+    latency, success = running.verdicts
+    verdicts = (replace(latency, verdict="Passed", value="297.7"), success)
+    message = f"{Routing(5)} -> {Routing(20)}"
+    told = {"hooks": (), "reason": str(Reason.WEIGHT_ADVANCED), "message": message}
+    world.tell(replace(running, verdicts=verdicts, **told), plan=plan)
+    outcome = await world("status", "podinfo", name="kubectl-canaryd")
+    assert (0, "") == (outcome.code, outcome.err)
+    assert tuple(outcome.out.splitlines()) == output_of(STATUS)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("line", [c for c, _ in console(read(README)) if c.startswith(STEERING)])
+@in_a_world
+async def test_an_action_of_the_readme_is_asked_for_as_it_stands_there(world, line):
+    state = apps.idle if " undo " in line else apps.running
+    world.tell(state(world.now()))
+    _, *arguments = shlex.split(line)[1:]
+    outcome = await world(*arguments, "--no-wait", name="kubectl-canaryd")
+    assert (0, "") == (outcome.code, outcome.err)
+    [command] = read_commands(world.asked())
+    assert arguments[0] == command.verb
+
+
 # --- the line of log ---
 
 
@@ -156,7 +203,7 @@ def test_the_line_of_log_is_one_that_is_written():
         judge(latency, MetricAnswer(check="latency-p99", histogram=histogram), min_requests=0),
     ]
     words = ", ".join(verdict.message for verdict in verdicts)
-    assert f"weight 5 -> 20: {words}\n" == block.text
+    assert f"{Routing(5)} -> {Routing(20)}: {words}\n" == block.text
 
 
 # --- helm ---

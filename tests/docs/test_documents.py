@@ -16,13 +16,18 @@ import pytest
 import yaml
 
 from canaryd.cli.main import COMMANDS, CONTEXT, cli
-from canaryd.core import names
+from canaryd.core import keda, names, shift
+from canaryd.core.commands import ACTION, CommandVerb
+from canaryd.core.feedback import WAITS
 from canaryd.core.kinds import CANARY
 from canaryd.core.lookup import Known, look_up
+from canaryd.core.model import OnFailure
 from canaryd.core.phase import Phase
+from canaryd.core.program import Strategy
+from canaryd.core.reasons import Reason
 from canaryd.core.rollout.upkeep import DRIFT_LIMIT, DRIFT_WINDOW_S
 from canaryd.core.status import STALLED_REASONS
-from canaryd.core.vocabulary import BY_KEY
+from canaryd.core.vocabulary import BY_KEY, CONFIG_KEYS
 from tests.cli.commands import Canaryd
 from tests.docs.markdown import (
     ROOT,
@@ -174,9 +179,12 @@ MARKS = {
 def is_known(prefix, key):
     if not key or prefix + key in MARKS | {CANARY.api_version}:
         return True
+    if prefix == ACTION:
+        return key.partition(".")[0] in {"<verb>", *CommandVerb}
     if prefix not in (names.PREFIX, "defaults.canaryd.io/"):
         return False
-    return key in BY_KEY or isinstance(look_up(key), Known)
+    of_configs = prefix == names.PREFIX and key in CONFIG_KEYS
+    return of_configs or key in BY_KEY or isinstance(look_up(key), Known)
 
 
 @each_written
@@ -250,7 +258,7 @@ def test_every_command_of_canaryd_that_is_named_exists_with_its_flags(name):
 
 
 def test_a_command_or_flag_that_does_not_exist_would_be_noticed():
-    assert ["there is no canaryd undo"] == complaints(["canaryd", "undo", "podinfo"])
+    assert ["there is no canaryd ship"] == complaints(["canaryd", "ship", "podinfo"])
     assert ["run has no --fast"] == complaints(["canaryd", "run", "-A", "--fast=1", "--once"])
 
 
@@ -308,7 +316,8 @@ def test_the_page_of_concepts_calls_objects_as_they_are_called():
         f"Service `{names.primary_name('app')}`",
         f"Service `{names.canary_name('app')}`",
         f"Ingress `{names.canary_name('web')}`",
-        f"HorizontalPodAutoscaler `{names.primary_name('NAME')}`",
+        "TrafficSplit `app`",
+        f"HorizontalPodAutoscaler, ScaledObject `{names.primary_name('NAME')}`",
         f"PodDisruptionBudget, NetworkPolicy `{names.primary_name('NAME')}`",
         f"ConfigMap, Secret `{names.config_copy_name('NAME', 'HASH')}`",
         f"ControllerRevision `{names.snapshot_name('app', 'HASH')}`",
@@ -319,21 +328,43 @@ def test_the_page_of_concepts_calls_objects_as_they_are_called():
     assert f"`{names.LABEL_TARGET}: app`" in told
 
 
+def first_cells(head):
+    """The code in the first cells of the one table of the page of concepts with this head."""
+    rows = table(read("docs/concepts.md"), head)
+    return {code for row in rows for code in re.findall(r"`([\w-]+)`", row[0])}
+
+
+def test_the_page_of_concepts_has_every_strategy_action_and_way_to_fail():
+    strategies = first_cells(("strategy", "who gets to the canary", "judged"))
+    assert set(map(str, Strategy)) == strategies - {"steps"}
+    assert set(map(str, CommandVerb)) == first_cells(("action", "what happens"))
+    assert set(map(str, OnFailure)) == first_cells(("value", "users", "pods", "then"))
+
+
+def test_the_page_of_concepts_says_what_is_gross():
+    told = flat(read("docs/concepts.md"))
+    assert (4.0, 2.0) == (shift.MISSED, shift.EXCESS)
+    assert "fewer than a quarter of the expected requests, or more than twice as many" in told
+    assert f"where at least {shift.EXPECTED_AT_LEAST:.0f} were expected" in told
+
+
 LABELS = {names.LABEL_APEX, names.LABEL_TARGET}
-ANNOTATIONS = {names.ORIGINAL_SELECTOR, names.MANAGED}
+ANNOTATIONS = {names.ORIGINAL_SELECTOR, names.MANAGED, names.AUTHOR}
+ON_ROUTES = {f"{names.ROUTE}.TARGET"}
+ON_SCALERS = {names.ORIGINAL_PAUSE, keda.PAUSED, keda.PAUSED_REPLICAS}
 
 
 def test_the_page_of_concepts_has_every_mark_on_the_users_objects():
     told = section(read("docs/concepts.md"), "## What canaryd makes, and who owns it")
     rows = table(told, ("object", "what is changed", "for how long"))
     marks = {code for row in rows for code in re.findall(r"`([^`]+/[^`]+)`", row[1])}
-    assert LABELS | ANNOTATIONS == marks
+    assert LABELS | ANNOTATIONS | ON_ROUTES | ON_SCALERS == marks
 
 
 def test_argo_cd_is_told_of_every_field_that_canaryd_writes():
     [application] = [
         value
-        for block in blocks(read("docs/operations.md"), "yaml")
+        for block in blocks(read("docs/gitops.md"), "yaml")
         if (value := yaml.safe_load(block.text)).get("kind") == "Application"
     ]
     pointers = {
@@ -349,6 +380,15 @@ def test_the_page_of_operations_has_every_reason_that_needs_a_person():
     rows = table(told, ("reason", "what is wrong", "what to do"))
     found = [word for row in rows for word in re.findall(r"`(\w+)`", row[0])]
     assert sorted(map(str, STALLED_REASONS)) == sorted(found)
+
+
+def test_the_page_of_operations_has_every_wait_that_a_person_or_the_clock_ends():
+    told = section(read("docs/operations.md"), "## When an app does not move")
+    waits = table(told, ("reason", "it waits for", "to move it on"))
+    failed = table(told, ("reason", "why the run failed"))
+    found = {word for row in (*waits, *failed) for word in re.findall(r"`(\w+)`", row[0])}
+    assert set() == {str(reason) for reason in (*WAITS, Reason.PAUSED)} - found
+    assert set() == found - set(map(str, Reason))
 
 
 def test_every_metric_of_the_process_that_is_named_is_documented():
@@ -369,12 +409,16 @@ HOSTS = {
     "kubernetes.io",
     "app.kubernetes.io",
     "nginx.ingress.kubernetes.io",
+    "smi.linkerd.io",
     "kubectl.kubernetes.io",
     "admissionregistration.k8s.io",
     "coordination.k8s.io",
     "discovery.k8s.io",
     "events.k8s.io",
     "networking.k8s.io",
+    "rbac.authorization.k8s.io",
+    "gateway.networking.k8s.io",
+    "split.smi-spec.io",
     "argoproj.io",
     "semver.org",
 }

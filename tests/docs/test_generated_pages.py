@@ -12,9 +12,11 @@ from canaryd.config.load import load
 ROOT = Path(__file__).resolve().parents[2]
 GENERATORS = (
     "docs/generate_annotations.py",
+    "docs/generate_cli.py",
     "docs/generate_settings.py",
     "deploy/helm/generate_schema.py",
     "deploy/helm/generate_rbac_table.py",
+    "deploy/argocd/generate_config.py",
 )
 
 
@@ -103,7 +105,8 @@ def test_the_rows_say_what_the_model_says(generator):
     assert ("whole number from 1 to 256", "`16`") == found["At the top level", "workers"][:2]
     assert ("number from 0.1 to 298", "`2`") == found["leader_election", "retry_s"][:2]
     assert ("`cluster`, `namespaces`", "none, it is required") == found["scope", "mode"][:2]
-    assert ("`true`, `false`", "`false`") == found["admission", "keep"][:2]
+    assert ("`true`, `false`", "`false`") == found["admission", "commands"][:2]
+    assert ("`policy`, `webhook`, `off`", "`off`") == found["admission", "keep"][:2]
     assert ("list", "empty") == found["egress", "allowed_hosts"][:2]
     assert ("text, at most 253 characters", "empty") == found["server", "host"][:2]
     assert ("metric_sources.NAME", "url") in found

@@ -14,7 +14,7 @@ import pytest
 
 from canaryd.controller.journal import DECISIONS, ReconcileJournal
 from canaryd.telemetry import logging as telemetry_logging
-from canaryd.telemetry.logging import configure, get_logger
+from canaryd.telemetry.logging import configure, get_logger, log_context
 from canaryd.telemetry.prometheus import Telemetry
 from canaryd.telemetry.records import MAX_LINE, ORDER
 from tests.core.world import KEY, World, revision
@@ -90,7 +90,8 @@ def bridged():
     def write(_log, _stream):
         call = "get deployments.apps 'app' in namespace 'shop'"
         theirs = logging.getLogger("canaryd.kube.client")
-        theirs.info("%s: the server is busy, again in %g s", call, 1.0)
+        with log_context(namespace="shop", deployment="app"):
+            theirs.info("%s: the server is busy, again in %g s", call, 1.0)
 
     return from_here(write)
 

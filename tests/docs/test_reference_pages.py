@@ -7,6 +7,7 @@ import pytest
 from canaryd.cli import exits
 from canaryd.cli.exits import Exit
 from canaryd.cli.main import INTERRUPTED, READER_GONE
+from canaryd.controller.inquiries import MAX_NOTICES
 from canaryd.telemetry.prometheus import MAX_METRICS, MAX_WORDS, Telemetry
 from tests.docs.pages import REFERENCE, page, table
 
@@ -45,6 +46,7 @@ def exported():
     telemetry.api_request("get", "services", 200, 0.1)
     telemetry.watch_restarted("services", "expired")
     telemetry.decode_failed("services")
+    telemetry.reviewed("kept")
     for family in telemetry.registry.collect():
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}
@@ -72,6 +74,13 @@ def test_every_metric_of_an_alert_is_exported():
     alerts = page("metrics.md").partition("```yaml")[2]
     names = {name for name, *_ in exported()}
     assert set(re.findall(r"canaryd_\w+", alerts)) <= names
+
+
+# --- hooks ---
+
+
+def test_the_page_of_hooks_has_the_number_of_notifications_that_may_be_on_the_way():
+    assert f"at most {MAX_NOTICES} of one app are on the way" in page("hooks.md")
 
 
 # --- links ---

@@ -459,6 +459,8 @@ async def test_ctrl_c_ends_a_question_without_an_answer(server, tmp_path):
         *(sys.executable, "-m", "canaryd", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        # Whoever started the tests in the background had SIGINT ignored, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     async with asyncio.timeout(20):
         while not rule.struck:  # noqa: ASYNC110 - the fake counts, it has no event to wait for

@@ -149,9 +149,13 @@ def suspended(snap: Snapshot, now: float) -> Decision | None:
     """``suspend`` freezes: no run starts, a run under analysis stays at its weight;
     the guards above go on.
     """
-    spec = snap.fresh_spec
-    if spec is None or not spec.suspend or state_of(snap).phase not in _FREEZABLE:
+    spec, state = snap.fresh_spec, state_of(snap)
+    if spec is None or not spec.suspend or state.phase not in _FREEZABLE:
         return None
+    if state.run is not None and state.reason != Reason.SUSPENDED:
+        # What was asked, and for how long in vain, says nothing about the time after.
+        again = replace(state.run, evaluation=state.run.evaluation + 1, inconclusive_since=None)
+        snap = replace(snap, state=replace(state, run=again))
     return waits(snap, Reason.SUSPENDED, 'canaryd.io/suspend is "true"', after=None, tell="Normal")
 
 
@@ -226,6 +230,7 @@ ANALYSIS: tuple[Check, ...] = (
     analysis.rehearse,
     canary.await_capacity,
     analysis.first_stage,
+    canary.spare_pods,
     evaluation.evaluate,
 )
 

@@ -172,8 +172,12 @@ def _of_other_revision(snap: Snapshot, state: RolloutState) -> tuple[Told, ...]:
     if state.phase not in IDLE_PHASES or asked is None or asked == state.promoted:
         return ()
     if is_refused(replace(snap, state=state), asked):
-        text = f"revision {asked} was undone; {state.promoted} serves until another is asked for"
-        return (Told(STALLED, str(Reason.UNDONE), text),)
+        ends = (h.result for h in reversed(state.history) if h.revision == asked)
+        reason, how = Reason.UNDONE, "was undone"
+        if next(ends, "") == "Failed":
+            reason, how = Reason.ROLLED_BACK, "was rolled back"
+        text = f"revision {asked} {how}; {state.promoted} serves until another is asked for"
+        return (Told(STALLED, str(reason), text),)
     if state.reason in WAITS:
         text = f"revision {asked} {WAITS[Reason(state.reason)]}"
         return (Told(RECONCILING, state.reason, text),)

@@ -408,3 +408,11 @@ async def test_nothing_is_said_of_a_target_that_is_gone_nor_by_who_does_not_lead
     with pytest.raises(NotLeading):
         await world.perform(TELL, ScaleTarget(1))
     assert [("apply", "Deployment", "app")] == world.api.asked
+
+
+async def test_a_mirror_is_no_retreat_to_be_written_after_a_failure():
+    world = World()
+    world.api.errors["delete"] = ServerError("500")
+    with pytest.raises(ServerError):
+        await world.perform(DELETE, WriteRoute(Routing(mirror=50)), app=an_app())
+    assert [] == world.router.written

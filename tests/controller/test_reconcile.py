@@ -8,7 +8,7 @@ from canaryd.controller import reconcile as module
 from canaryd.controller.freshness import StaleCache
 from canaryd.controller.gather import RECHECK_S, Gathered
 from canaryd.controller.reconcile import Reconciler
-from canaryd.controller.snapshots import NameTaken, StaleTarget
+from canaryd.controller.snapshots import NameTaken, SnapshotGone, StaleTarget
 from canaryd.controller.trouble import (
     CONFLICT_BACKOFF_S,
     ERROR_BACKOFF_S,
@@ -106,7 +106,9 @@ async def test_each_trouble_has_its_word_its_message_and_its_time(
     assert 1 == len(world.looks)
 
 
-@pytest.mark.parametrize("error", [NameTaken("taken"), Forbidden("403"), Invalid("422")])
+@pytest.mark.parametrize(
+    "error", [NameTaken("taken"), SnapshotGone("gone"), Forbidden("403"), Invalid("422")]
+)
 async def test_a_refusal_that_stays_is_an_obstacle_of_the_next_look(world, error):
     world.performing = error
     await world.look()

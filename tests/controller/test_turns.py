@@ -2,7 +2,13 @@
 
 import pytest
 
-from canaryd.controller.turns import queue_place
+from canaryd.controller.gather import NOT_ENROLLED
+from canaryd.controller.turns import Turns, queue_place
+from canaryd.core.decision import Decision, SaveState
+from canaryd.core.phase import Phase
+from canaryd.core.reasons import Reason
+from canaryd.core.snapshot import Snapshot
+from canaryd.core.state import RolloutState, RunState
 from canaryd.core.views import Identity, ObjectView
 
 
@@ -32,3 +38,25 @@ def test_those_who_began_to_wait_at_the_same_time_have_an_order_all_the_same():
 def test_a_record_that_cannot_be_read_waits_for_nothing(machine):
     odd = ObjectView(Identity("shop", "odd", "u"), {}, {}, {}, {"machine": machine})
     assert 0 == queue_place(("shop", "new"), [odd])
+
+
+def test_who_is_only_observed_takes_nobodys_turn():
+    watched = canary("watched", "Progressing")
+    watched.status["machine"]["observing"] = True
+    assert 0 == queue_place(("shop", "new"), [watched])
+
+
+def test_a_run_that_is_being_written_has_its_place_already():
+    turns, begun = Turns(limit=1), RunState(id="r-1", revision="r", started_at=0.0)
+    state = RolloutState(phase=Phase.PROGRESSING, run=begun)
+    snap = Snapshot(key=("shop", "first"), target=None, resolution=NOT_ENROLLED, spec=None)
+    begins = Decision(reason=Reason.NEW_REVISION, actions=(SaveState(state),))
+    with turns.taken(snap, begins):
+        assert 1 == turns.place(("shop", "second"), [canary("first")])
+    assert 0 == turns.place(("shop", "second"), [canary("first")])
+    with turns.taken(snap, Decision(reason=Reason.IDLE)):
+        assert 0 == turns.place(("shop", "second"), [canary("first")])
+
+
+def test_a_waiting_app_whose_run_is_being_written_is_counted_once():
+    assert 1 == queue_place(("shop", "w2"), WAITING, {("shop", "w1")})

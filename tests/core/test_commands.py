@@ -57,6 +57,9 @@ def test_a_command_reads_back_as_it_was_written():
         ("action.canaryd.io/promote.ABC", "r@0 alice"),
         ("action.canaryd.io/promote.abcdef", ""),
         ("action.canaryd.io/promote.abcdef", "r@0"),
+        ("action.canaryd.io/promote.abcdef", "r@0 alice - well\nAborted by bob"),
+        ("action.canaryd.io/promote.abcdef", "r@0 al\u2028ice"),
+        ("action.canaryd.io/promote.abcdef", "r@0 alice - \x1b[2Jwell"),
     ],
 )
 def test_what_is_no_command_is_named_and_does_nothing(key, value):
@@ -124,6 +127,39 @@ def test_a_pause_takes_no_time_of_the_step_it_interrupts():
     assert 4 <= world.now - resumed <= 7
 
 
+def test_a_pause_takes_no_time_of_the_wait_for_a_verdict():
+    world = at_weight(20, no_traffic=True)
+    world.settle(30)
+    world.ask("pause")
+    world.settle(600)
+    world.ask("resume")
+    world.settle(60)
+    assert Phase.PROGRESSING is world.state.phase
+    world.settle(100)
+    assert Reason.INCONCLUSIVE_TOO_LONG == world.state.reason
+
+
+def test_what_began_during_a_pause_begins_with_its_end_at_the_latest():
+    world = at_weight(20)
+    world.ask("pause")
+    world.settle(100)
+    world.weight = 7  # somebody's hand; put back at once
+    world.settle(500)
+    world.ask("resume")
+    world.settle(15)
+    assert 50 == world.weight
+
+
+def test_a_run_that_was_paused_before_its_first_stage_began_at_no_time():
+    world = enrolled(boot_s=20.0)
+    world.deploy("B")
+    world.settle(5)
+    for verb in ("pause", "resume"):
+        world.ask(verb)
+        world.settle(5)
+    assert "startedAt" not in world.status["step"]
+
+
 # --- promote, skip ---
 
 
@@ -174,6 +210,48 @@ def test_a_promote_at_a_gate_is_told_to_approve_it():
     world.ask("promote")
     world.settle(2)
     assert "approve it" in refusal(world)
+
+
+def test_skip_gives_pods_their_time_however_long_confirm_rollout_refused():
+    world = enrolled(hook_refuses={"open"})
+    world.plan = PLAN | {"hook.open": "confirm-rollout svc://gate/open"}
+    world.deploy("B")
+    world.settle(600)
+    world.ask("skip")
+    world.settle(60)
+    assert ("B", Phase.SUCCEEDED) == (world.primary.template, world.state.phase)
+
+
+@pytest.mark.parametrize("stage", ["²", "x", "-1", "999"])
+def test_a_stage_that_is_no_number_is_refused_like_any_other(stage):
+    world = at_weight(20)
+    run = world.state.run.id
+    world.ask("promote", subject=f"{run}@{stage}")
+    world.settle(2)
+    assert "moved on" in refusal(world)
+
+
+def test_another_try_of_a_failed_run_has_the_plan_of_now():
+    world = enrolled(bad={"B"})
+    world.plan = PLAN | {"on-failure": "hold"}
+    world.deploy("B")
+    world.settle(200)
+    world.plan |= {"metric.success-rate": ">= 90"}
+    world.ask("retry")
+    world.settle(120)
+    assert ("B", Phase.SUCCEEDED) == (world.primary.template, world.state.phase)
+
+
+def test_a_failed_revision_that_is_taken_back_before_its_other_try_leaves_no_complaint():
+    world = enrolled(bad={"B"}, now=1_790_000_000.0)  # a Monday, 13:33
+    world.deploy("B")
+    world.settle(200)
+    world.plan = PLAN | {"schedule": "daily 01:00-02:00 UTC"}
+    world.ask("retry")
+    world.settle(30)
+    world.deploy("A")
+    world.settle(60)
+    assert Phase.SUCCEEDED is world.state.phase
 
 
 # --- abort ---
@@ -270,6 +348,28 @@ def test_an_approval_where_no_gate_is_waits_for_none():
     assert "waits at no gate" in refusal(world)
 
 
+def test_a_gate_takes_no_more_approvals_than_it_needs():
+    world = at_weight(10, GATED, no_traffic=True)
+    for number in range(5):
+        world.ask("approve", by=f"p{number}")
+        world.settle(1)
+    assert ("p0", "p1") == world.state.run.approvals
+    assert "is open already" in refusal(world)
+
+
+def test_a_gate_that_was_approved_in_time_is_not_overdue_while_a_verdict_is_missing():
+    world = at_weight(10, GATED, no_traffic=True)
+    world.plan = GATED | {"gate.qa": "step deadline=60s", "inconclusive-deadline": "10m"}
+    world.deploy("C")
+    world.settle(30)
+    world.ask("approve")
+    world.settle(300)
+    assert Phase.PROGRESSING is world.state.phase
+    world.no_traffic = False
+    world.settle(120)
+    assert Phase.SUCCEEDED is world.state.phase
+
+
 # --- undo ---
 
 
@@ -347,6 +447,65 @@ def test_a_new_revision_after_an_undo_is_tried_like_any_other():
     assert ("C", Phase.SUCCEEDED) == (world.primary.template, world.state.phase)
 
 
+def test_a_revision_that_failed_stays_refused_when_another_is_undone():
+    world = released("B")
+    world.bad = {"C"}
+    world.deploy("C")
+    world.settle(200)
+    runs = world.state.runs
+    world.ask("undo")
+    world.settle(300)
+    assert ("A", revision("C"), runs + 1) == (
+        world.primary.template,
+        world.state.failed,
+        world.state.runs,
+    )
+    assert ["RolledBack"] == [told.reason for told in world.told]
+
+
+def test_a_revision_that_failed_stays_refused_when_an_undo_does_not_come_up():
+    world = released("B")
+    world.bad, world.primary_broken = {"C"}, {"A"}
+    world.deploy("C")
+    world.settle(200)
+    runs = world.state.runs
+    world.ask("undo")
+    world.settle(300)
+    assert ("B", runs + 1) == (world.primary.template, world.state.runs)
+
+
+def test_a_retry_that_was_asked_for_before_an_undo_is_no_wish_for_what_is_undone():
+    world = released("B")
+    world.plan = PLAN | {"retry": "2026-11-25"}
+    world.settle(5)
+    world.ask("undo")
+    world.settle(300)
+    assert "A" == world.primary.template
+    world.plan = PLAN | {"retry": "2026-11-26"}
+    world.settle(300)
+    assert "B" == world.primary.template
+
+
+def test_an_undo_to_a_revision_whose_record_is_gone_is_told_and_ends():
+    world = released("B")
+    del world.snapshots[revision("A")]
+    world.ask("undo")
+    world.settle(30)
+    assert "there is no snapshot" in world.state.message
+    world.settle(300)
+    assert ("B", Phase.SUCCEEDED) == (world.primary.template, world.state.phase)
+    assert [] == world.violations
+
+
+def test_an_undo_behind_an_obstacle_is_refused_with_its_words():
+    world = released("B")
+    world.ingress = False
+    world.ask("undo")
+    world.settle(10)
+    assert "no Ingress" in refusal(world)
+    assert Phase.PROMOTING is not world.state.phase
+
+
 # --- records ---
 
 
@@ -367,3 +526,21 @@ def test_commands_before_enrolment_are_refused_without_a_run():
     world.ask("abort", subject="x@0")
     world.settle(5)
     assert {} == world.commands
+
+
+def test_two_commands_that_share_a_nonce_are_two_commands():
+    world = at_weight(20)
+    subject = subject_of(world.state)
+    for verb in ("pause", "abort"):
+        world.commands[f"action.canaryd.io/{verb}.aaaa"] = f"{subject} alice"
+        world.settle(2)
+    assert Phase.FAILED is world.state.phase
+
+
+def test_users_leave_dead_pods_before_any_command_is_read():
+    world = at_weight(20)
+    for number in range(20):
+        world.commands[f"action.canaryd.io/approve.n{number:06}"] = "x@1 mallory"
+    world.broken = {"B"}
+    world.look()
+    assert PRIMARY_ONLY == world.routing

@@ -4,9 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from canaryd.core.decision import Emit, SaveState, WriteFeedback, WriteRoute
+from canaryd.core.decision import (
+    ApplyPrimary,
+    Emit,
+    SaveState,
+    ScaleTarget,
+    WriteFeedback,
+    WriteRoute,
+)
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
+from canaryd.core.routing import PRIMARY_ONLY
 from tests.core.world import PLAN, World, enrolled, revision
 
 
@@ -834,3 +842,87 @@ def test_a_primary_that_serves_is_kept_although_the_target_lost_its_mark():
     world.settle(60)
     assert Phase.INITIALIZED is world.state.phase
     assert "A" == world.primary.template
+
+
+# --- a daemon that was away ---
+
+
+def dies_in(world: World, phase: Phase, kind: type, seconds: float) -> None:
+    """The daemon dies in this phase right before the first action of a kind, for so long."""
+    for _ in range(2000):
+        kinds = [type(action) for action in world.decide(world.snapshot()).actions]
+        if world.state.phase is phase and kind in kinds:
+            world.budget = kinds.index(kind)
+            world.look()
+            world.pass_time(seconds)
+            return
+        world.look()
+        world.pass_time(0.1)
+    raise AssertionError(f"there was no {kind.__name__} in {phase}")
+
+
+def test_the_target_is_drained_from_when_the_route_was_written_not_from_when_that_was_decided():
+    world = enrolled()
+    world.deploy("B")
+    dies_in(world, Phase.PROMOTING, WriteRoute, 600)
+    assert (Phase.FINALISING, True) == (world.state.phase, world.has_users)
+    world.settle(60)
+    assert (Phase.SUCCEEDED, []) == (world.state.phase, world.violations)
+
+
+def test_a_daemon_that_was_away_when_the_primary_was_to_roll_fails_no_promotion():
+    world = enrolled()
+    world.deploy("B")
+    dies_in(world, Phase.PROGRESSING, ApplyPrimary, 600)
+    assert (Phase.PROMOTING, "A") == (world.state.phase, world.primary.template)
+    world.settle(60)
+    assert (Phase.SUCCEEDED, "B") == (world.state.phase, world.primary.template)
+
+
+def test_a_daemon_that_was_away_when_more_pods_were_to_come_fails_no_run():
+    world = enrolled(plan=PLAN | {"canary-replicas": "1"})
+    world.scale_primary(4)
+    world.settle(10)
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    dies_in(world, Phase.PROGRESSING, ScaleTarget, 600)
+    world.settle(120)
+    assert (Phase.SUCCEEDED, []) == (world.state.phase, world.violations)
+
+
+def test_a_record_of_a_run_that_somebody_deleted_is_made_again():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 50:
+        world.settle(1)
+    world.snapshots.clear()
+    world.settle(120)
+    assert (Phase.SUCCEEDED, "B") == (world.state.phase, world.primary.template)
+
+
+def test_a_suspended_run_has_all_its_time_for_a_verdict_afterwards():
+    world = enrolled(no_traffic=True)
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.settle(60)
+    world.plan = PLAN | {"suspend": "true"}
+    world.settle(900)
+    world.plan = dict(PLAN)
+    world.settle(60)
+    assert (Phase.PROGRESSING, 20) == (world.state.phase, world.weight)
+
+
+def test_a_run_at_a_stage_that_its_plan_does_not_have_begins_anew():
+    world = enrolled()
+    world.deploy("B")
+    while world.weight != 50:
+        world.settle(1)
+    run = world.status["machine"]["run"]
+    run["plan"] = {**run["plan"], "weights": "50"}
+    world.machine = {**world.machine}  # read anew
+    world.look()
+    assert (PRIMARY_ONLY, "0000420000-2") == (world.routing, world.state.run.id)
+    world.settle(120)
+    assert (Phase.SUCCEEDED, []) == (world.state.phase, world.violations)

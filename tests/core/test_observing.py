@@ -100,3 +100,21 @@ def test_an_observed_app_that_leaves_leaves_nothing():
     world.settle(10)
     assert (None, {"Forget"}) == (world.machine, touched(world))
     assert {"app": "app"} == world.apex_selector
+
+
+def test_what_stands_in_the_way_of_observing_is_told():
+    world = observed(ingress=False)
+    assert "no Ingress" in world.state.message
+    assert "IngressNotFound" in world.emitted
+    world.ingress = True
+    world.settle(60)
+    assert world.state.observing
+
+
+def test_an_enrolled_app_whose_record_was_lost_is_given_back_before_it_is_observed():
+    world = enrolled()
+    world.machine, world.plan = None, OBSERVE
+    world.settle(300)
+    assert ({"app": "app"}, None, 2) == (world.apex_selector, world.primary, world.target.replicas)
+    assert world.state.observing
+    assert [] == world.violations

@@ -40,3 +40,8 @@ def test_a_canary_that_gets_next_to_nothing_of_much_traffic_is_not_routed_to(can
 
 def test_a_canary_that_gets_far_more_than_its_weight_is_told():
     assert "more traffic" in not_shifted(5, counted(500), counted(1000))
+
+
+def test_testers_beside_a_small_weight_are_no_trouble():
+    assert "" == not_shifted(1, counted(600), counted(10_000), has_others=True)
+    assert "did not shift" in not_shifted(20, counted(0), counted(1000), has_others=True)

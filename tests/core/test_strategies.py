@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from canaryd.core.decision import ScaleTarget, WriteRoute
+from canaryd.core.decision import Ask, ScaleTarget, WriteRoute
 from canaryd.core.phase import Phase
 from canaryd.core.reasons import Reason
 from canaryd.core.routing import PRIMARY_ONLY, Match, MatchKind, Routing
@@ -356,6 +356,16 @@ def test_a_newer_revision_ends_the_watch_and_is_tried():
     assert ["Succeeded", "Succeeded"] == [h.result for h in world.state.history]
 
 
+def test_a_newer_revision_that_may_not_begin_yet_does_not_end_the_watch():
+    world = planned(WATCHED, bad_primary={"B"})
+    promote(world, "B")
+    world.settle(5)
+    world.plan = WATCHED | {"schedule": window(world.now, opens_in=60)}
+    world.deploy("C")
+    world.settle(300)
+    assert ("A", Phase.SUCCEEDED) == (world.primary.template, world.state.phase)
+
+
 # --- waits without traffic ---
 
 
@@ -392,6 +402,147 @@ def test_the_warm_up_begins_with_the_first_users():
     while world.weight == 20:
         world.settle(1)
     assert 39 <= world.now - begun <= 45
+
+
+# --- what is judged meanwhile ---
+
+
+def asked(world: World, name: str) -> int:
+    """How often a question of this name was asked."""
+    asks = [a for _, d in world.log for a in d.actions if isinstance(a, Ask)]
+    return sum(q.what.name == name for a in asks for q in a.questions)
+
+
+def test_an_approval_right_after_a_failed_check_waits_for_one_that_passes():
+    world = planned(PLAN | {"gate.qa": "promotion", "failure-threshold": "3"})
+    world.deploy("B")
+    while "gate qa" not in world.state.message:
+        world.settle(1)
+    world.settle(11)
+    world.bad = {"B"}
+    world.settle(10)
+    world.ask("approve")
+    world.settle(3)
+    assert (50, []) == (world.weight, world.violations)
+    world.bad = set()
+    world.settle(60)
+    assert Phase.SUCCEEDED is world.state.phase
+
+
+REFUSED = BASE | {
+    "steps": "weight 10; pause 30s; weight 50",
+    "hook.more": "confirm-traffic-increase svc://gate/more",
+}
+
+
+def refused_at_10(**changes: object) -> World:
+    world = planned(REFUSED, **changes)
+    world.deploy("B")
+    while world.weight != 10:
+        world.settle(1)
+    world.hook_refuses = {"more"}
+    world.settle(60)
+    return world
+
+
+def test_a_canary_that_turns_bad_while_a_hook_refuses_is_rolled_back():
+    world = refused_at_10()
+    assert 10 == world.weight
+    world.bad = {"B"}
+    world.settle(60)
+    assert (Phase.FAILED, PRIMARY_ONLY) == (world.state.phase, world.routing)
+
+
+def test_a_hook_that_refuses_is_asked_once_an_interval_whatever_wakes_the_app():
+    world = refused_at_10()
+    before = asked(world, "more")
+    for _ in range(50):
+        world.look()
+        world.pass_time(0.1)
+    assert asked(world, "more") - before <= 1
+    world.hook_refuses = set()
+    world.settle(90)
+    assert Phase.SUCCEEDED is world.state.phase
+
+
+def test_a_promote_at_a_hook_that_refuses_asks_it_without_a_verdict():
+    world = refused_at_10()
+    world.no_traffic, world.hook_refuses = True, set()
+    world.ask("promote")
+    world.settle(15)
+    assert 50 == world.weight
+
+
+def test_a_canary_that_turns_bad_while_it_gets_more_pods_is_rolled_back():
+    world = planned(
+        PLAN | {"canary-replicas": "1", "progress-deadline": "10m"}, target=Pods("A", 4, 0.0)
+    )
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.boot_s = 10_000.0
+    world.settle(15)
+    world.bad = {"B"}
+    world.settle(60)
+    assert (Phase.FAILED, PRIMARY_ONLY) == (world.state.phase, world.routing)
+
+
+def test_pods_that_a_stage_can_spare_stay_until_their_users_are_surely_gone():
+    steps = "scale 10; weight 50; pause 20s; scale 1; weight 5; pause 60s"
+    world = planned(BASE | {"steps": steps}, target=Pods("A", 10, 0.0))
+    world.deploy("B")
+    while world.weight != 5:
+        world.settle(0.5)
+    written = world.now
+    while world.target.replicas != 1:
+        world.settle(0.5)
+    assert 2 <= world.now - written <= 10
+    world.settle(200)
+    assert (Phase.SUCCEEDED, []) == (world.state.phase, world.violations)
+
+
+def test_pods_that_come_when_the_window_has_closed_get_no_more_users():
+    world = enrolled(target=Pods("A", 4, 0.0))
+    closes = window(world.now, opens_in=-10, minutes=11)
+    world.plan = PLAN | {"canary-replicas": "1", "schedule": closes}
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.boot_s = 50.0
+    world.settle(300)
+    assert (20, 2) == (world.weight, world.target.replicas)
+
+
+def test_a_pause_that_is_over_and_not_judged_is_looked_at_once_an_interval():
+    world = planned(BASE | {"steps": "weight 10; pause 30s; weight 50"}, no_traffic=True)
+    world.deploy("B")
+    world.settle(60)
+    looks = len(world.log)
+    world.settle(50)
+    assert len(world.log) - looks <= 20
+
+
+def test_answers_about_another_split_do_not_count():
+    world = planned(PLAN, answer_s=4.0)
+    world.deploy("B")
+    while world.weight != 20:
+        world.settle(1)
+    world.settle(11)  # asked, not answered yet
+    asked_as = world.state.run.evaluation
+    world.weight = 7
+    world.settle(1)
+    assert (20, asked_as + 1) == (world.weight, world.state.run.evaluation)
+
+
+def test_an_autoscaled_canary_that_keeps_its_pods_has_those_that_its_share_takes():
+    world = enrolled(plan=PLAN | {"idle": "keep"}, autoscaled=True)
+    world.scale_primary(10)
+    world.settle(10)
+    world.plan = BLUE_GREEN | {"idle": "keep"}
+    world.deploy("B")
+    while world.weight != 100:
+        world.settle(1)
+    assert 10 == world.target.replicas
 
 
 # --- turns ---

@@ -44,6 +44,26 @@ async def test_X22_apps_that_start_at_once_take_turns_by_how_long_they_wait():
         assert APPS == order
 
 
+async def test_X22_apps_that_change_in_the_same_moment_take_turns_too():
+    quick = plan(weights="50", scale_down_delay="0s")
+    async with story(Options(run_limit=LIMIT)) as told:
+        for name in APPS:
+            told.deploy(name, annotations=quick, host=f"{name}.test", replicas=1)
+        for name in APPS:
+            await told.until_phase("Initialized", name)
+        most = [0]
+
+        def watch(change: object) -> None:
+            most[0] = max(most[0], running(told))
+
+        told.server.store.subscribe(watch)
+        for name in APPS:
+            told.set_image("app:2", name)
+        for name in APPS:
+            await told.until_phase("Succeeded", name, seconds=600)
+        assert LIMIT == most[0]
+
+
 async def test_a_daemon_that_restarts_keeps_the_order_of_those_who_wait():
     quick = plan(weights="50", scale_down_delay="0s")
     async with story(Options(run_limit=1)) as told:

@@ -128,11 +128,11 @@ def first_stage(snap: Snapshot, now: float) -> Decision | None:
     """The first stage, with which users come to the canary in most strategies."""
     if run_of(snap).step >= 0:
         return None
-    if run_of(snap).ready_for >= 0:
-        return enter_stage(snap, now, state_of(snap), 0, ())
     if closed_s := closed_for(spec_of(snap), now):
         text = "outside of canaryd.io/schedule, or in a freeze: no users for the canary yet"
         return waits(snap, Reason.OUTSIDE_SCHEDULE, text, after=closed_s, tell="Normal")
+    if run_of(snap).ready_for >= 0:
+        return enter_stage(snap, now, state_of(snap), 0, ())
     if not primary_has_capacity(snap):
         return waits(
             snap,

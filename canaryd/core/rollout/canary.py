@@ -157,6 +157,23 @@ def await_capacity(snap: Snapshot, now: float) -> Decision | None:
     return _too_late(snap, now) if is_judged else _not_ready(snap, now)
 
 
+def spare_pods(snap: Snapshot, now: float) -> Decision | None:
+    """A stage with a smaller ``scale`` gives pods back once the data plane surely knows its weight:
+    until then they have the users of the one before.
+    """
+    run, spec = run_of(snap), spec_of(snap)
+    if run.step < 0 or run.ready_for >= 0 or not parks(snap):
+        return None
+    stage = stage_of(snap)
+    wanted = pods_for(snap, stage, spec)
+    if stage.scale is None or target_of(snap).replicas <= wanted:
+        return None
+    if run.step_started_at + drain_s(snap) > now:
+        return None
+    message = f"scaling the canary to {wanted} for {stage.name}"
+    return acts(Reason.ANALYZING, message, ScaleTarget(wanted))
+
+
 def has_capacity(snap: Snapshot, index: int) -> bool:
     """Whether the canary has the ready pods that a stage needs."""
     spec = spec_of(snap)

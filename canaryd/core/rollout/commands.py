@@ -295,7 +295,8 @@ def _number(stage: str) -> str:
 
 
 def _stage(snap: Snapshot, run: RunState) -> Stage | None:
-    return spec_of(snap).stages[run.step] if run.step >= 0 else None
+    stages = spec_of(snap).stages
+    return stages[run.step] if 0 <= run.step < len(stages) else None
 
 
 def _who(command: Command) -> str:

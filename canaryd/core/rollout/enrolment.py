@@ -42,7 +42,7 @@ from canaryd.core.rollout.facts import (
 )
 from canaryd.core.rollout.satellites import outdated_satellites, outdated_scaler
 from canaryd.core.rollout.scalers import sleep_first
-from canaryd.core.rollout.upkeep import missing_services
+from canaryd.core.rollout.upkeep import missing_services, recorded_again
 from canaryd.core.routing import PRIMARY_ONLY
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState
@@ -176,11 +176,8 @@ def make_primary(snap: Snapshot, now: float) -> Decision | None:
     actions: list[Action] = [Apply(m) for m in outdated_satellites(snap)]
     primary = snap.primary
     stale = primary is None or primary.annotations.get(names.REVISION) != state.promoted
-    if primary is None and snap.revision.name == state.promoted:
-        # It may have been deleted with everything of ours, unseen; recording it twice does nothing.
-        actions.append(store_snapshot(snap, state.promoted))
     if primary is None or stale or primary.replicas == 0:
-        actions.append(apply_primary(snap, state.promoted))
+        actions += [*recorded_again(snap, state.promoted), apply_primary(snap, state.promoted)]
     actions.extend(Apply(m) for m in (*missing_services(snap), *outdated_scaler(snap)))
     if not actions:
         return None

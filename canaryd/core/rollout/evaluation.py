@@ -17,7 +17,6 @@ from canaryd.core.decision import (
     Decision,
     Emit,
     SaveState,
-    ScaleTarget,
     WriteRoute,
 )
 from canaryd.core.model import CanarySpec, HookAnswer, HookSpec, HookType
@@ -30,14 +29,12 @@ from canaryd.core.rollout.facts import (
     ANALYSIS,
     acts,
     is_skipped,
-    parks,
     primary_has_capacity,
     routing_of,
     run_of,
     spec_of,
     stage_of,
     state_of,
-    target_of,
     until_end,
     waits,
     with_reason,
@@ -56,7 +53,7 @@ from canaryd.core.rollout.questions import (
     record_verdict,
     shift_trouble,
 )
-from canaryd.core.rollout.runs import fail, pods_for, roll_back
+from canaryd.core.rollout.runs import fail, roll_back
 from canaryd.core.snapshot import Snapshot
 from canaryd.core.state import RolloutState, RunState
 
@@ -367,16 +364,9 @@ def enter_stage(
     actions: list[Action] = [SaveState(saved)]
     if before != after:
         actions.append(WriteRoute(after))
-    actions += [*_shrink(snap, stage), *begin_load_tests(snap, moved)]
+    actions += begin_load_tests(snap, moved)
     is_brief = reason is not Reason.WAITING_FOR_GATE
     return acts(reason, message, *actions, Emit(reason, message, brief=is_brief))
-
-
-def _shrink(snap: Snapshot, stage: Stage) -> Iterable[Action]:
-    """A smaller ``scale`` takes pods away once its weight is written."""
-    wanted = pods_for(snap, stage, spec_of(snap))
-    if stage.scale is not None and parks(snap) and target_of(snap).replicas > wanted:
-        yield ScaleTarget(wanted)
 
 
 def evaluation_failed(snap: Snapshot, now: float, evaluation: verdicts.Evaluation) -> Decision:

@@ -49,7 +49,7 @@ from canaryd.core.rollout.facts import (
 )
 from canaryd.core.rollout.runs import fail, is_refused_beside
 from canaryd.core.snapshot import Snapshot
-from canaryd.core.state import RolloutState
+from canaryd.core.state import RolloutState, brief
 
 
 def skip(snap: Snapshot, now: float) -> Decision | None:
@@ -311,7 +311,7 @@ def restore(snap: Snapshot, now: float, reason: Reason, message: str) -> Decisio
     state, run = state_of(snap), run_of(snap)
     saved = replace(
         with_reason(state, reason, message),
-        run=replace(run, primary_failed=message),
+        run=replace(run, primary_failed=brief(message)),
         primary_fingerprint="",
     )
     return acts(

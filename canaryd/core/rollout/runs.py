@@ -127,9 +127,12 @@ def revision_changed(snap: Snapshot, now: float) -> Decision | None:
     """
     state = state_of(snap)
     wanted = snap.revision.name
-    if state.phase not in ANALYSIS or wanted is None or wanted == run_of(snap).revision:
+    if state.phase not in ANALYSIS or wanted is None:
         return None
     old = run_of(snap)
+    # Of the same revision too, if its plan has no such stage: another version made its course.
+    if wanted == old.revision and old.step < len(spec_of(snap).stages):
+        return None
     if wanted == state.promoted:
         return _cancel(snap, now)
     closed = close_run(state, now, "Superseded", Reason.REVISION_CHANGED)

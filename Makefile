@@ -5,6 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.synced
+# The tests start hundreds of processes: each would compile what it imports. The cache lies in the environment, not in the tree.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+# Three workers on two cores: some tests wait for real sockets and child processes.
+PARALLEL := -n 3 --dist worksteal
 
 .PHONY: help setup demo test test-fast test-cluster props lint fmt types layers docs bench cluster cluster-clean clean
 
@@ -24,11 +29,11 @@ demo: $(STAMP) ## the main job, really running: a good and a bad release on a re
 	@$(BIN)/python -m tests.demo
 
 test: $(STAMP) ## all tests, on the real cluster too
-	$(BIN)/pytest -m "not cluster" -n 2
+	$(BIN)/pytest -m "not cluster" $(PARALLEL)
 	$(BIN)/pytest -m cluster
 
 test-fast: $(STAMP) ## all tests but the cluster tier
-	$(BIN)/pytest -m "not cluster" -n 2
+	$(BIN)/pytest -m "not cluster" $(PARALLEL)
 
 test-cluster: $(STAMP) ## only the cluster tier
 	$(BIN)/pytest -m cluster

@@ -1,6 +1,7 @@
 """What holds for every test of the tree."""
 
 import asyncio
+import gc
 from collections.abc import Generator
 
 import pytest
@@ -9,6 +10,9 @@ from tests.cluster import figures
 from tests.cluster.fixtures import cluster, daemon, installation, namespace
 
 __all__ = ["cluster", "daemon", "installation", "namespace"]
+
+IDLE_TURNS = 4
+"""How often virtual time asks whether something came over a socket before it moves on; loopback delivers at once."""
 
 
 def pytest_sessionstart() -> None:
@@ -24,6 +28,16 @@ def pytest_sessionstart() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the cluster's tests last: what fails in seconds must not wait for minutes."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+    for item in items:
+        if item.get_closest_marker("looptime") is not None:
+            item.add_marker(pytest.mark.looptime(noop_cycles=IDLE_TURNS), append=False)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests, which live as long as the run."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -123,7 +123,8 @@ class Installation:
             namespace, account, folder / f"{namespace}.kubeconfig"
         )
         [settings] = [o["data"]["config.yaml"] for o in objects if o["kind"] == "ConfigMap"]
-        self.config = folder / f"{namespace}.yaml"
+        # A name of its own: a second installation of the namespace must not change what daemons of the first are started with.
+        self.config = folder / f"{namespace}-{time.time_ns()}.yaml"
         self.config.write_text(settings, encoding="utf-8")
 
     def start(self, *flags: str) -> Daemon:
@@ -152,7 +153,11 @@ class Installation:
                 env=environment(),
             )
         daemon = Daemon(process, log_path, port, self.user)
-        self._await_ready(daemon)
+        try:
+            self._await_ready(daemon)
+        except BaseException:
+            daemon.stop()
+            raise
         return daemon
 
     def _await_ready(self, daemon: Daemon) -> None:
@@ -170,7 +175,6 @@ class Installation:
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
-        daemon.stop()
         raise RuntimeError(
             f"canaryd is not ready after 30 s:\n{daemon.log_path.read_text()[-3000:]}"
         )

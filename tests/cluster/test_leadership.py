@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.app import App
 from tests.cluster.audit import AuditLog
-from tests.cluster.daemon import Daemon, Installation
+from tests.cluster.daemon import Daemon, Installation, running
 from tests.cluster.figures import record
 from tests.cluster.local.client import Cluster
 from tests.cluster.test_safety import enrolled
@@ -25,9 +25,7 @@ def leads(daemon: Daemon) -> bool:
 def test_when_the_leader_is_killed_the_other_finishes_its_run(
     cluster: Cluster, namespace: str, installation: Installation
 ):
-    first = installation.start()
-    second = installation.start()
-    try:
+    with running(installation) as first, running(installation) as second:
         cluster.wait_for("the first leads", lambda: leads(first) or None, timeout_s=30)
         assert not leads(second)
         app = enrolled(cluster, namespace, weights="20,50")
@@ -45,17 +43,12 @@ def test_when_the_leader_is_killed_the_other_finishes_its_run(
         record("leader killed -> the other leads", f"{taken:.1f} s", "<= 15 s lease + 2 s")
         assert taken <= 18
         assert ["Succeeded"] == [h["result"] for h in app.status()["history"]]
-    finally:
-        first.stop()
-        second.stop()
 
 
 def test_a_leader_that_is_told_to_end_hands_over_within_two_seconds_and_a_bit(
     cluster: Cluster, installation: Installation
 ):
-    first = installation.start()
-    second = installation.start()
-    try:
+    with running(installation) as first, running(installation) as second:
         cluster.wait_for("the first leads", lambda: leads(first) or None, timeout_s=30)
         began = time.monotonic()
         first.stop()
@@ -64,9 +57,6 @@ def test_a_leader_that_is_told_to_end_hands_over_within_two_seconds_and_a_bit(
         taken = time.monotonic() - began
         record("leader told to end -> the other leads", f"{taken:.1f} s", "<= 3 s")
         assert taken <= 3.5
-    finally:
-        first.stop()
-        second.stop()
 
 
 def test_an_api_server_that_is_away_in_mid_run_costs_no_request_and_no_second_run(
@@ -98,20 +88,16 @@ def test_a_restarted_daemon_with_enrolled_apps_writes_nothing(
     """Case X18: an upgrade of the controller starts no run."""
     if not cluster.is_local:
         pytest.skip("the audit log of a cluster of your own is not ours to read")
-    before = installation.start()
-    try:
+    with running(installation):
         enrolled(cluster, namespace)
         other = App(cluster, namespace, name="other", replicas=1)
         other.deploy()
         other.enrol()
         other.until_phase("Initialized", 60)
         time.sleep(3)
-    finally:
-        before.stop()
 
     audit = AuditLog(cluster.audit_log, installation.user)
-    after = installation.start()
-    try:
+    with running(installation) as after:
         cluster.wait_for("leadership", lambda: leads(after) or None, timeout_s=30)
         time.sleep(5)
         writes = [r for r in audit.counted() if r.verb not in ("get", "list")]
@@ -120,5 +106,3 @@ def test_a_restarted_daemon_with_enrolled_apps_writes_nothing(
         assert [] == writes
         record("reads of a restarted daemon with 2 idle apps", str(len(reads)), "0")
         assert [] == reads
-    finally:
-        after.stop()

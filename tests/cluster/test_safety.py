@@ -2,11 +2,12 @@
 
 import json
 import time
+from contextlib import ExitStack
 
 import pytest
 
 from tests.cluster.app import App, make_unready
-from tests.cluster.daemon import Daemon, Installation
+from tests.cluster.daemon import Daemon, Installation, running
 from tests.cluster.figures import record
 from tests.cluster.local.client import Cluster
 from tests.cluster.traffic import Users
@@ -191,21 +192,21 @@ def put_back(cluster: Cluster, app: App) -> tuple[int, int]:
 def test_X17_a_daemon_killed_in_mid_run_goes_on_where_it_was_and_rolls_the_primary_once(
     cluster: Cluster, namespace: str, installation: Installation
 ):
-    daemon = installation.start()
-    try:
+    with ExitStack() as daemons:
+        daemon = daemons.enter_context(running(installation))
         app = enrolled(cluster, namespace, weights="20,50")
         generation = app.object("deployment", "app-primary")["metadata"]["generation"]
         with Users(cluster.ingress_url, app.host, rate=50) as users:
             app.ship("two")
             app.until_weight(20)
             daemon.kill()
-            daemon = installation.start()
+            daemon = daemons.enter_context(running(installation))
             app.until_weight(50, 60)
             daemon.kill()
-            daemon = installation.start()
+            daemon = daemons.enter_context(running(installation))
             app.until_phase("Promoting", 60)
             daemon.kill()
-            daemon = installation.start()
+            daemon = daemons.enter_context(running(installation))
             app.until_phase("Succeeded", 60)
             time.sleep(1)
 
@@ -215,8 +216,6 @@ def test_X17_a_daemon_killed_in_mid_run_goes_on_where_it_was_and_rolls_the_prima
             )
             assert ["Succeeded"] == [h["result"] for h in app.status()["history"]]
             assert [] == users.lost()
-    finally:
-        daemon.stop()
 
 
 def test_X2_a_primary_that_does_not_roll_out_keeps_users_on_healthy_pods_and_a_fix_is_analysed(

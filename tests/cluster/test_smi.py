@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.app import App
-from tests.cluster.daemon import Daemon, Installation, chart_values
+from tests.cluster.daemon import Daemon, Installation, chart_values, running
 from tests.cluster.figures import record
 from tests.cluster.local.client import Cluster
 from tests.cluster.mesh import SPLITS, Mesh, a_mesh, split_crd
@@ -71,9 +71,8 @@ def stage(
             admission={"keep": "off"},
         ),
     )
-    daemon = installed.start()
-    yield Stage(cluster, namespace, daemon, mesh)
-    daemon.stop()
+    with running(installed) as daemon:
+        yield Stage(cluster, namespace, daemon, mesh)
 
 
 def test_proxies_are_told_every_weight_of_a_release_and_of_a_rollback(stage: Stage):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from canaryd.core import names
@@ -17,10 +18,16 @@ from canaryd.core.decision import (
     Action,
     Apply,
     ApplyPrimary,
+    Ask,
     Delete,
     DeleteOwned,
+    Emit,
+    Notify,
     SaveState,
     ScaleTarget,
+    StopAsking,
+    StoreSnapshot,
+    WriteFeedback,
     WriteRoute,
 )
 from canaryd.core.model import CanarySpec
@@ -38,6 +45,8 @@ Endpoints = Mapping[str, frozenset[str]]
 TARGET_PODS = {"app": "app"}
 PRIMARY_PODS = {"app": "app-primary"}
 OURS = {"app-primary", "app-canary"}
+MOVES_NO_POD = Ask | StopAsking | Emit | Notify | SaveState | StoreSnapshot | WriteFeedback
+"""After these the same pods stand behind the same Services."""
 LET_GO_S = 2.0
 """How long the data plane goes on sending requests to where it was told to send them before."""
 
@@ -137,7 +146,7 @@ def broken_by(world: World, snap: Snapshot, action: Action, before: Endpoints) -
                 yield "the primary was deleted while users reach it"
         case _:
             pass
-    if world.sight is None:
+    if world.sight is None and not isinstance(action, MOVES_NO_POD):
         yield from _served(world, action, before)
 
 
@@ -201,7 +210,12 @@ def _moved(old: RunState | None, new: RunState) -> Iterator[str]:
 
 def spec_of_plan(run: RunState) -> CanarySpec:
     """The plan a run has pinned."""
-    spec = resolve([("pinned", dict(run.plan))]).spec
+    return _spec(tuple(run.plan.items()))
+
+
+@lru_cache(maxsize=256)
+def _spec(plan: tuple[tuple[str, str], ...]) -> CanarySpec:
+    spec = resolve([("pinned", dict(plan))]).spec
     assert spec is not None
     return spec
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from statistics import quantiles
 
@@ -29,19 +30,20 @@ def name_of(path):
     return path.relative_to(PACKAGE.parent).as_posix()
 
 
+@cache
 def tree_of(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
 def functions():
     """Every function of the package, with its length from ``def`` to its last line."""
-    for path in WRITTEN:
-        for node in ast.walk(tree_of(path)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield (
-                    f"{name_of(path)}:{node.lineno} {node.name}",
-                    node.end_lineno - node.lineno + 1,
-                )
+    return [
+        (f"{name_of(path)}:{node.lineno} {node.name}", node.end_lineno - node.lineno + 1)
+        for path in WRITTEN
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=name_of)

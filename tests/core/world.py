@@ -530,7 +530,7 @@ class World:
                 raise Refused(f"{type(action).__name__}: 500")
             self.refuse_at -= 1 if self.refuse_at > 0 else 0
         self.performed += 1
-        before = self.endpoints()
+        before = {} if isinstance(action, promises.MOVES_NO_POD) else self.endpoints()
         self._perform(snap, action)
         self.violations += [
             f"{self.now}: {broken}" for broken in promises.broken_by(self, snap, action, before)
@@ -757,8 +757,15 @@ class World:
 
     def settle(self, seconds: float = 600.0) -> None:
         """Let time pass; look at once, whenever a look was asked for, and when something changed."""
-        end = self.now + seconds
+        for _ in self.turns(self.now + seconds):
+            pass
+
+    def turns(self, end: float) -> Iterator[None]:
+        """The same up to an instant, look by look: before each the world may be copied, and the copy
+        goes on by turns of its own.
+        """
         while self.now < end:
+            yield
             after = self.look_until_it_waits().requeue_after
             wakes = [end, *self._changes()]
             if after is not None:

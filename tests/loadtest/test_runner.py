@@ -346,7 +346,7 @@ async def test_the_environment_of_a_generator_holds_no_credential(monkeypatch):
     assert set() == names & {"KUBECONFIG", "TOKEN", "http_proxy", "PYTHONSTARTUP", "PYTHONINSPECT"}
     # Python itself sets LC_CTYPE where the environment has no locale.
     allowed = {"PATH", "PYTHONPATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH"}
-    assert names <= allowed | {"PYTHONDONTWRITEBYTECODE"}
+    assert names <= allowed | {"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """After every single action of every story, an interruption followed by a fresh look ends where it would have ended without it.
 
 The interruptions are the daemon's death, which loses all it held in memory, and a refused request, after which only
-retreats are still tried. A replay starts from a copy of the world at the last step before the interruption, so that
-a story of n actions costs n times its end and not n times itself.
+retreats are still tried. A replay starts from a copy of the world before the look that is interrupted, so that a story
+of n actions costs n times its end and not n times itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +21,14 @@ def deploy(template: str) -> Step:
     return lambda world: world.deploy(template)
 
 
-def wait(seconds: float) -> Step:
-    return lambda world: world.settle(seconds)
+@dataclass(frozen=True)
+class Wait:
+    """Let time pass; the one step that is taken look by look."""
+
+    seconds: float
+
+    def __call__(self, world: World) -> None:
+        world.settle(self.seconds)
 
 
 def change(**values: Any) -> Step:
@@ -54,8 +60,8 @@ def in_phase(phase: Phase) -> Step:
     return until(lambda world: world.state is not None and world.state.phase is phase)
 
 
-ENROL = wait(30)
-END = wait(250)
+ENROL = Wait(30)
+END = Wait(250)
 
 
 @dataclass(frozen=True)
@@ -86,14 +92,14 @@ STORIES = {
     "a release of an app that keeps its pods": Story(
         (ENROL, deploy("B"), END), {"plan": {**PLAN, "idle": "keep"}}
     ),
-    "a second revision in mid-run": Story((ENROL, deploy("B"), wait(8), deploy("C"), END)),
+    "a second revision in mid-run": Story((ENROL, deploy("B"), Wait(8), deploy("C"), END)),
     "a second revision during promotion": Story(
         (ENROL, deploy("B"), in_phase(Phase.PROMOTING), deploy("C"), END)
     ),
     "a bad revision, then a good one": Story(
-        (ENROL, deploy("B"), wait(40), deploy("C"), END), {"bad": {"B"}}
+        (ENROL, deploy("B"), Wait(40), deploy("C"), END), {"bad": {"B"}}
     ),
-    "a revert in mid-run": Story((ENROL, deploy("B"), wait(8), deploy("A"), END)),
+    "a revert in mid-run": Story((ENROL, deploy("B"), Wait(8), deploy("A"), END)),
     "a revert at weight": Story((ENROL, deploy("B"), at_weight(50), deploy("A"), END)),
     "a revert during promotion": Story(
         (ENROL, deploy("B"), in_phase(Phase.PROMOTING), deploy("A"), END)
@@ -109,7 +115,7 @@ STORIES = {
         (ENROL, lambda world: world.configure("2"), END), {"plan": {**PLAN, "idle": "keep"}}
     ),
     "the canary lost at weight": Story(
-        (ENROL, deploy("B"), at_weight(50), change(down={"app": 2}), wait(7), change(down={}), END)
+        (ENROL, deploy("B"), at_weight(50), change(down={"app": 2}), Wait(7), change(down={}), END)
     ),
     "the weight edited by hand in mid-run": Story(
         (ENROL, deploy("B"), at_weight(20), change(weight=90), END)
@@ -126,17 +132,17 @@ STORIES = {
     ),
     "the record deleted while idle": Story((ENROL, change(machine=None), END)),
     "leaving after a good release": Story(
-        (ENROL, deploy("B"), END, change(enabled=False), wait(60))
+        (ENROL, deploy("B"), END, change(enabled=False), Wait(60))
     ),
     "leaving after a bad release": Story(
-        (ENROL, deploy("B"), END, change(enabled=False), wait(60)), {"bad": {"B"}}
+        (ENROL, deploy("B"), END, change(enabled=False), Wait(60)), {"bad": {"B"}}
     ),
     "leaving in mid-run": Story(
-        (ENROL, deploy("B"), at_weight(20), change(enabled=False), wait(120))
+        (ENROL, deploy("B"), at_weight(20), change(enabled=False), Wait(120))
     ),
-    "leaving while enrolling": Story((wait(1), change(enabled=False), wait(60))),
+    "leaving while enrolling": Story((Wait(1), change(enabled=False), Wait(60))),
     "leaving, and coming back while it leaves": Story(
-        (ENROL, change(enabled=False), wait(3), change(enabled=True), END)
+        (ENROL, change(enabled=False), Wait(3), change(enabled=True), END)
     ),
     "the target deleted in mid-run": Story(
         (
@@ -144,16 +150,16 @@ STORIES = {
             deploy("B"),
             at_weight(20),
             World.delete_target,
-            wait(5),
+            Wait(5),
             World.collect,
-            wait(30),
+            Wait(30),
         )
     ),
     "the target deleted and made anew": Story(
         (
             ENROL,
             World.delete_target,
-            wait(5),
+            Wait(5),
             World.collect,
             lambda world: world.recreate_target("B"),
             END,
@@ -162,29 +168,52 @@ STORIES = {
 }
 
 
-def tell(story: Story) -> tuple[World, list[World]]:
-    """The story without interruption: how it ends, and the world before each step."""
+@dataclass(frozen=True)
+class Place:
+    """A point of a story from which it can be told on."""
+
+    world: World
+    left: tuple[Step, ...]
+    """What is still to come, whole steps."""
+    until: float = 0.0
+    """When the wait ends that is under way."""
+
+    def tell_on(self, arm: Callable[[World, int], None], number: int) -> World:
+        """How it ends with an interruption after that many actions of the whole story."""
+        world = self.world.copy()
+        arm(world, number - world.performed)
+        for _ in world.turns(self.until):
+            pass
+        for step in self.left:
+            step(world)
+        return world
+
+
+def tell(story: Story) -> tuple[World, list[Place]]:
+    """The story without interruption: how it ends, and the places it comes by."""
     world = World(plan=dict(PLAN))
     for name, value in story.world.items():
         setattr(world, name, value)
-    before = []
-    for step in story.steps:
-        before.append(world.copy())
-        step(world)
-    return world, before
+    places = []
+    for number, step in enumerate(story.steps):
+        places.append(Place(world.copy(), story.steps[number:]))
+        if isinstance(step, Wait):
+            end = world.now + step.seconds
+            for _ in world.turns(end):
+                if places[-1].world.performed < world.performed:
+                    places.append(Place(world.copy(), story.steps[number + 1 :], end))
+        else:
+            step(world)
+    return world, places
 
 
 def interrupted(
-    story: Story, before: list[World], actions: int, arm: Callable[[World, int], None]
+    places: list[Place], actions: int, arm: Callable[[World, int], None]
 ) -> Iterator[tuple[int, World]]:
     """The same story once for each action, interrupted after that many."""
     for number in range(actions):
-        first = max(i for i, world in enumerate(before) if world.performed <= number)
-        world = before[first].copy()
-        arm(world, number - world.performed)
-        for step in story.steps[first:]:
-            step(world)
-        yield number, world
+        place = next(p for p in reversed(places) if p.world.performed <= number)
+        yield number, place.tell_on(arm, number)
 
 
 def die(world: World, actions: int) -> None:
@@ -199,10 +228,10 @@ def be_refused(world: World, actions: int) -> None:
 @pytest.mark.parametrize("arm", [die, be_refused], ids=["crash", "refusal"])
 @pytest.mark.parametrize("story", STORIES)
 def test_an_interruption_after_any_action_ends_where_no_interruption_ends(story, arm):
-    undisturbed, before = tell(STORIES[story])
+    undisturbed, places = tell(STORIES[story])
     assert undisturbed.violations == []
     assert undisturbed.performed > 0
 
-    for number, disturbed in interrupted(STORIES[story], before, undisturbed.performed, arm):
+    for number, disturbed in interrupted(places, undisturbed.performed, arm):
         assert undisturbed.outcome() == disturbed.outcome(), f"after action {number}"
         assert disturbed.violations == [], f"after action {number}"

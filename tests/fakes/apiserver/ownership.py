@@ -9,8 +9,9 @@ and removes what it said last time, says no more, and nobody else owns, together
 import copy
 import json
 import marshal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from canaryd.core.kinds import Kind
@@ -91,27 +92,52 @@ def flatten(kind: Kind, manifest: Manifest) -> dict[Path, Any]:
         else value
         for key, value in manifest.items()
     }
-    leaves = dict(_leaves(schema, body, (), ()))
+    leaves: dict[Path, Any] = {}
+    _collect(schema, body, (), (), leaves)
     return {path: value for path, value in leaves.items() if path not in _UNOWNED and path}
 
 
-def _leaves(
-    schema: MergeSchema, value: Any, path: Path, fields: FieldPath
-) -> Iterator[tuple[Path, Any]]:
+def _collect(
+    schema: MergeSchema, value: Any, path: Path, fields: FieldPath, into: dict[Path, Any]
+) -> None:
     if isinstance(value, dict) and value and not schema.is_atomic_map(fields):
         for key, item in value.items():
-            yield from _leaves(schema, item, (*path, f"f:{key}"), (*fields, key))
+            _collect(schema, item, (*path, f"f:{key}"), (*fields, key), into)
     elif isinstance(value, list) and schema.is_set(fields):
         for item in value:
-            yield (*path, f"v:{json.dumps(item)}"), item
+            into[(*path, f"v:{json.dumps(item)}")] = item
     elif isinstance(value, list) and (keys := schema.keys_of(fields)):
         for item in value:
             item_path = (*path, item_key(keys, item))
-            yield (*item_path, "."), True
+            into[(*item_path, ".")] = True
             for key, part in item.items():
-                yield from _leaves(schema, part, (*item_path, f"f:{key}"), (*fields, key))
+                _collect(schema, part, (*item_path, f"f:{key}"), (*fields, key), into)
     else:
-        yield path, value
+        into[path] = value
+
+
+def _differing(
+    schema: MergeSchema, old: Manifest, new: Manifest, fields: FieldPath
+) -> tuple[Manifest, Manifest]:
+    """Of two maps what is not the same in both: most of an object is, and need not be taken apart."""
+    before: Manifest = {}
+    after: Manifest = {}
+    for key in {**old, **new}:
+        if key not in old:
+            after[key] = new[key]
+        elif key not in new:
+            before[key] = old[key]
+        elif old[key] != new[key]:
+            x, y, within = old[key], new[key], (*fields, key)
+            are_maps = isinstance(x, dict) and isinstance(y, dict) and x and y
+            if are_maps and not schema.is_atomic_map(within):
+                x, y = _differing(schema, x, y, within)
+                # What has nothing of its own has no leaf either.
+                before |= {key: x} if x else {}
+                after |= {key: y} if y else {}
+            else:
+                before[key], after[key] = x, y
+    return before, after
 
 
 def item_key(keys: tuple[str, ...], item: Manifest) -> str:
@@ -124,11 +150,8 @@ def as_update(
     kind: Kind, owners: Owners, old: Manifest | None, new: Manifest, *, manager: Manager, now: str
 ) -> Owners:
     """Owners after a POST, PUT or merge patch: the writer owns what it changed."""
-    old = old or {}
-    # Most writes are to the status alone: what is the same as a whole need not be taken apart.
-    parts = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    before = flatten(kind, {key: old[key] for key in parts if key in old})
-    after = flatten(kind, {key: new[key] for key in parts if key in new})
+    differing = _differing(MergeSchema(kind), old or {}, new, ())
+    before, after = (flatten(kind, part) for part in differing)
     changed = frozenset(
         path for path, value in after.items() if path not in before or before[path] != value
     )
@@ -299,23 +322,29 @@ def render(owners: Owners) -> list[Manifest]:
     """``metadata.managedFields``."""
     rendered = []
     for entry in owners:
-        fields: Manifest = {}
-        for path in sorted(entry.fields):
-            place = fields
-            for element in path:
-                place = place.setdefault(element, {})
         made = {
             "manager": entry.manager.name,
             "operation": entry.manager.operation,
             "apiVersion": entry.manager.api_version,
             "time": entry.time,
             "fieldsType": "FieldsV1",
-            "fieldsV1": fields,
+            "fieldsV1": _tree(entry.fields),
         }
         if entry.manager.subresource:
             made["subresource"] = entry.manager.subresource
         rendered.append(made)
     return rendered
+
+
+@lru_cache(maxsize=1024)
+def _tree(fields: frozenset[Path]) -> Manifest:
+    """Paths as FieldsV1; shared between objects, since a stored object is never changed in place."""
+    tree: Manifest = {}
+    for path in sorted(fields):
+        place = tree
+        for element in path:
+            place = place.setdefault(element, {})
+    return tree
 
 
 def spell(path: Path) -> str:

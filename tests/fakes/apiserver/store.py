@@ -170,7 +170,9 @@ class Store:
     ) -> Manifest:
         """Replace an object by what ``propose`` makes of a copy of it."""
         live = self._live(kind, key)
-        proposed = propose(clone(live))
+        # Without the owners, the largest part: no proposal may change them.
+        bare = {k: v for k, v in live["metadata"].items() if k != "managedFields"}
+        proposed = propose(clone({**live, "metadata": bare}))
         self._check_preconditions(kind, live, proposed)
         return self._update(kind, live, proposed, how, self._updater(kind, how))
 

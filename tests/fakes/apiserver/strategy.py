@@ -57,26 +57,30 @@ KEPT_METADATA = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGrace
 
 
 def restrict(kind: Kind, live: Manifest, proposed: Manifest, subresource: str) -> Manifest:
-    """What of a proposed object this endpoint lets through; the rest stays as it is."""
-    obj, meta = clone(proposed), proposed.get("metadata") or {}
+    """What of a proposed object this endpoint lets through; the rest stays as it is.
+
+    The proposed object must be the caller's own copy: it becomes the result. What is taken of the live one may be
+    shared with it, since a stored object is never changed in place.
+    """
     if subresource == "status":
-        obj = {**clone(live), "status": clone(proposed.get("status") or {})}
+        obj = {**live, "metadata": dict(live["metadata"]), "status": proposed.get("status") or {}}
         if kind == DEPLOYMENT:
             # Only spec and labels are reset: the Deployment controller writes its revision
             # annotation through the status subresource.
-            obj["metadata"]["annotations"] = clone(meta.get("annotations") or {})
-            if not obj["metadata"]["annotations"]:
-                del obj["metadata"]["annotations"]
+            obj["metadata"].pop("annotations", None)
+            if annotations := (proposed.get("metadata") or {}).get("annotations"):
+                obj["metadata"]["annotations"] = annotations
         return obj
+    obj = proposed
     if kind in WITH_STATUS:
         obj.pop("status", None)
         if "status" in live:
-            obj["status"] = clone(live["status"])
+            obj["status"] = live["status"]
     new_meta = obj.setdefault("metadata", {})
     for key in (*KEPT_METADATA, "name", "namespace", "generation", "managedFields"):
         new_meta.pop(key, None)
         if key in live["metadata"]:
-            new_meta[key] = clone(live["metadata"][key])
+            new_meta[key] = live["metadata"][key]
     new_meta["resourceVersion"] = live["metadata"]["resourceVersion"]
     for key in ("labels", "annotations", "finalizers", "ownerReferences"):
         if key in new_meta and not new_meta[key]:
@@ -85,7 +89,7 @@ def restrict(kind: Kind, live: Manifest, proposed: Manifest, subresource: str) -
     if kind == SERVICE:
         for key in ("clusterIP", "clusterIPs"):
             if not (obj.get("spec") or {}).get(key) and key in live["spec"]:
-                obj["spec"][key] = clone(live["spec"][key])
+                obj["spec"][key] = live["spec"][key]
     return obj
 
 

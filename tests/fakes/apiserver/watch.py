@@ -5,12 +5,12 @@ an object that leaves a selector is a DELETED event; the end of the initial even
 """
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from aiohttp import web
 
 from canaryd.core.kinds import DEPLOYMENT, Kind
@@ -204,4 +204,5 @@ def metadata_of(obj: Mapping[str, Any]) -> Manifest:
 
 
 def dump(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    """JSON without spaces."""
+    return msgspec.json.encode(value)

@@ -7,9 +7,9 @@ from collections.abc import Generator
 import pytest
 
 from tests.cluster import figures
-from tests.cluster.fixtures import cluster, daemon, installation, namespace
+from tests.cluster.fixtures import cluster, daemon, installation, namespace, undisturbed
 
-__all__ = ["cluster", "daemon", "installation", "namespace"]
+__all__ = ["cluster", "daemon", "installation", "namespace", "undisturbed"]
 
 IDLE_TURNS = 4
 """How often virtual time asks whether something came over a socket before it moves on; loopback delivers at once."""

@@ -40,6 +40,17 @@ def installation(
 
 
 @pytest.fixture
+def undisturbed(cluster: Cluster, installation: Installation) -> None:
+    """The apps of earlier tests are gone: what is counted and timed from here on is the test's own."""
+    cluster.wait_for(
+        "an end of what earlier tests left",
+        lambda: not cluster.get("canaries.canaryd.io", "-A")["items"] or None,
+        timeout_s=180,
+        interval_s=1,
+    )
+
+
+@pytest.fixture
 def daemon(installation: Installation) -> Iterator[Daemon]:
     """A running canaryd under the chart's own ServiceAccount and rights."""
     running = installation.start()

@@ -10,7 +10,7 @@ from tests.cluster.daemon import Daemon
 from tests.cluster.figures import record
 from tests.cluster.local.client import Cluster
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("undisturbed")]
 
 WATCHED_S = 20
 MANY = 50

@@ -13,7 +13,7 @@ from tests.cluster.local.client import Cluster
 from tests.cluster.test_safety import enrolled
 from tests.cluster.traffic import Users
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("undisturbed")]
 
 
 def leads(daemon: Daemon) -> bool:

@@ -12,7 +12,7 @@ from tests.cluster.figures import record
 from tests.cluster.local.client import Cluster
 from tests.cluster.traffic import Users
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("undisturbed")]
 
 STEPS = 5
 INTERVAL_S = 10.0

@@ -55,9 +55,20 @@ def mesh(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield made
 
 
+@pytest.fixture(scope="module")
+def alone(installation: Installation) -> Iterator[None]:
+    """The cluster-wide installation of the session lets nobody else make Canaries."""
+    with installation.without_policies():
+        yield
+
+
 @pytest.fixture
 def stage(
-    cluster: Cluster, namespace: str, mesh: Mesh, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster,
+    namespace: str,
+    mesh: Mesh,
+    alone: None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stage]:
     """A daemon in the app's own namespace, with rights there: the chart's Role, which has the rule about TrafficSplits."""
     installed = Installation(

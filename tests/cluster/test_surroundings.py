@@ -15,7 +15,7 @@ from tests.cluster.test_hooks_and_load import BY_LOAD_ALONE
 from tests.cluster.test_safety import enrolled
 from tests.cluster.traffic import Users
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("undisturbed")]
 
 
 def autoscaler(name: str, *, low: int) -> dict[str, object]:

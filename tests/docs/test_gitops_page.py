@@ -1,4 +1,4 @@
-"""The page on GitOps: every file that it names is there, and is what the page says of it."""
+"""The page on GitOps: every command is run somewhere, every file is what the page says of it."""
 
 import json
 import re
@@ -13,11 +13,19 @@ from tests.docs.markdown import ROOT, blocks, console, read, section
 from tests.docs.pages import table
 
 PAGE = "docs/gitops.md"
+ON_A_CLUSTER = ROOT / "tests" / "cluster" / "test_gitops.py"
 FILES = sorted(p for f in ("argocd", "flux") for p in (ROOT / "deploy" / f).glob("*.yaml"))
 
 
 def documents_of(path):
     return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def test_every_command_of_the_page_is_run_on_a_cluster():
+    """There by its number, so that a command that comes in between is noticed."""
+    text = ON_A_CLUSTER.read_text(encoding="utf-8")
+    numbers = {int(n) for n in re.findall(r"command\((\d+)", text)}
+    assert set(range(len(console(read(PAGE))))) == numbers
 
 
 def test_files_that_commands_name_are_there():

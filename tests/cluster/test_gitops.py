@@ -1,0 +1,380 @@
+"""GitOps tools beside canaryd on a real API server: what they see of a release, and what they write back in one.
+
+The Deployment controller here is the real one, and so are the admission policies, the webhook, and kubectl's two ways to apply.
+"""
+
+import json
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+import yaml
+
+from canaryd.core import names
+from tests.cluster import manifests
+from tests.cluster.app import PLAN, App
+from tests.cluster.audit import AuditLog, Request
+from tests.cluster.daemon import ROOT, Daemon, Installation, running
+from tests.cluster.figures import record
+from tests.cluster.local.client import Cluster
+from tests.cluster.local.errors import CommandFailed
+from tests.cluster.test_safety import enrolled
+from tests.cluster.traffic import Users
+from tests.docs.argocd import health, patch_of
+from tests.docs.markdown import console, read
+from tests.fakes.kstatus import kstatus
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("undisturbed")]
+
+STEPS = {"interval": "10s", "weights": "20,50"}
+EVERY_S = 5.0
+ACCOUNT = "system:serviceaccount:argocd:argocd-server"
+
+
+# --- what they see ------------------------------------------------------------------------------------------------------
+
+
+def live(app: App) -> dict[str, Any]:
+    """The Deployment, and who wrote what of it."""
+    words = ("-n", app.namespace, "-o", "json", "--show-managed-fields")
+    found: dict[str, Any] = json.loads(app.cluster.kubectl("get", "deployment", app.name, *words))
+    return found
+
+
+def conditions(app: App) -> dict[str, str]:
+    """Types and reasons of the conditions that hold."""
+    found = live(app).get("status", {}).get("conditions") or ()
+    return {c["type"]: c["reason"] for c in found if c["status"] == "True"}
+
+
+def says(app: App, kind: str, reason: str = "") -> bool | None:
+    found = conditions(app)
+    return (kind in found and reason in ("", found[kind])) or None
+
+
+def test_conditions_of_ours_outlive_a_scale_and_a_roll_by_the_real_controller_and_then_go(
+    cluster: Cluster, namespace: str, daemon: Daemon
+):
+    app = enrolled(cluster, namespace, **STEPS)
+    assert {"Available", "Progressing"} == set(conditions(app))
+    with Users(cluster.ingress_url, app.host, rate=50) as users:
+        app.ship("two")
+        cluster.wait_for("the condition", lambda: says(app, "Reconciling"), timeout_s=5)
+        app.until_weight(20)
+        seen = live(app)["status"]["observedGeneration"]
+        for replicas in ("3", "2"):
+            cluster.kubectl("scale", "deployment", "app", "-n", namespace, f"--replicas={replicas}")
+        app.ship("three")
+        cluster.wait_for(
+            "the controller's status",
+            lambda: live(app)["status"]["observedGeneration"] >= seen + 3 or None,
+        )
+        assert {"Available", "Reconciling"} <= set(conditions(app))
+        assert ("InProgress", "Progressing") == kstatus(live(app))
+        assert "Progressing" == health("apps_Deployment", live(app))[0]
+        [entry] = [
+            e
+            for e in live(app)["metadata"]["managedFields"]
+            if e["manager"] == names.STATUS_MANAGER
+        ]
+        assert ("Apply", "status") == (entry["operation"], entry["subresource"])
+
+        app.until_phase("Succeeded", 120)
+        cluster.wait_for(
+            "the condition is taken back", lambda: not says(app, "Reconciling") or None, timeout_s=5
+        )
+        assert [] == users.lost()
+    cluster.wait_for("an idle app", lambda: kstatus(live(app)) == ("Current", "") or None)
+    assert {"Available", "Progressing"} == set(conditions(app))
+
+
+def test_who_waits_for_the_deployment_sees_the_failure_and_nothing_good_before_it(
+    cluster: Cluster, namespace: str, daemon: Daemon
+):
+    app = enrolled(cluster, namespace, **STEPS)
+    seen: list[str] = []
+    with Users(cluster.ingress_url, app.host, rate=50):
+        app.ship("two", "--random-error=true")
+        # From the first answer on: whoever applied it may look at once.
+        end = time.monotonic() + 90
+        while time.monotonic() < end and seen[-1:] != ["Failed"]:
+            word, _ = kstatus(live(app))
+            if seen[-1:] != [word]:
+                seen.append(word)
+            time.sleep(0.05)
+    record("what kstatus says of a release that fails", " → ".join(seen), "InProgress → Failed")
+    # kubectl needs longer to start than canaryd to react; the gap between apply and condition is told in docs/gitops.md.
+    assert ["InProgress", "Failed"] == [word for word in seen if word != "Current"]
+    assert "Degraded" == health("apps_Deployment", live(app))[0]
+    assert "MetricFailed" == conditions(app)["Stalled"]
+
+
+def test_leaving_in_mid_run_takes_the_conditions_along(
+    cluster: Cluster, namespace: str, daemon: Daemon
+):
+    app = enrolled(cluster, namespace, **STEPS)
+    app.ship("two")
+    cluster.wait_for("the condition", lambda: says(app, "Reconciling", "Progressing"))
+    app.leave()
+    cluster.wait_for(
+        "the app given back",
+        lambda: app.object("canaries.canaryd.io") is None or None,
+        timeout_s=90,
+    )
+    assert {"Available", "Progressing"} == set(conditions(app))
+    managers = {e["manager"] for e in live(app)["metadata"]["managedFields"]}
+    assert names.STATUS_MANAGER not in managers
+
+
+# --- what they write back -----------------------------------------------------------------------------------------------
+
+Apply = Callable[[Cluster, str, list[dict[str, Any]]], None]
+
+
+def server_side(cluster: Cluster, namespace: str, objects: list[dict[str, Any]]) -> None:
+    cluster.kubectl(
+        *("apply", "--server-side", "--force-conflicts", "--field-manager=argocd-controller"),
+        *("-n", namespace, "-f", "-"),
+        input=listed(objects),
+    )
+
+
+def client_side(cluster: Cluster, namespace: str, objects: list[dict[str, Any]]) -> None:
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", input=listed(objects))
+
+
+def listed(objects: list[dict[str, Any]]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+
+
+@dataclass
+class Git:
+    """``with Git(app, apply, plan) as git:``: everything that is in Git is applied every five seconds."""
+
+    app: App
+    apply: Apply
+    plan: dict[str, str]
+    version: str = "one"
+    syncs: int = 0
+    troubles: list[Exception] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def objects(self) -> list[dict[str, Any]]:
+        made = self.app._deployment(self.version)
+        made["metadata"]["annotations"] = {f"canaryd.io/{k}": v for k, v in self.plan.items()}
+        made["metadata"]["labels"] = {"app.kubernetes.io/instance": self.app.name}
+        name = self.app.name
+        return [
+            made,
+            manifests.service(name),
+            manifests.ingress(name, host=self.app.host, backend=name),
+        ]
+
+    def __enter__(self) -> Self:
+        self.apply(self.app.cluster, self.app.namespace, self.objects())
+        self._thread = threading.Thread(target=self._go_on, name="git", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=60)
+        assert [] == self.troubles
+
+    def _go_on(self) -> None:
+        while not self._stop.wait(EVERY_S):
+            try:
+                self.apply(self.app.cluster, self.app.namespace, self.objects())
+            except CommandFailed as error:
+                self.troubles.append(error)
+            self.syncs += 1
+
+
+WRITES = {"create", "patch", "update", "delete"}
+
+
+def released(cluster: Cluster, app: App, git: Git, user: str) -> tuple[Users, list[Request]]:
+    """A release with the tool at work from before the enrolment until after the end; what was written in it."""
+    app.until_phase("Initialized", 90)
+    with Users(cluster.ingress_url, app.host, rate=100) as users:
+        cluster.wait_for("users", lambda: users.versions()["one"] > 100 or None)
+        time.sleep(3 * EVERY_S)
+        audit = AuditLog(cluster.audit_log, user) if cluster.is_local else None
+        git.syncs, git.version = 0, "two"
+        app.until_phase("Succeeded", 180)
+        time.sleep(3 * EVERY_S)
+    assert "two" == app.primary_message()
+    written = [r for r in audit.counted() if r.verb in WRITES and r.code < 400] if audit else []
+    return users, written
+
+
+@contextmanager
+def kept_by(way: str, installation: Installation) -> Iterator[str]:
+    """A daemon under one of the ways; yields its user."""
+    with ExitStack() as stack:
+        if way == "webhook":
+            installation = stack.enter_context(installation.by_webhook())
+        daemon = stack.enter_context(running(installation))
+        if way == "webhook":
+            installation.until_webhook()
+        if way == "neither":
+            stack.enter_context(installation.without_policies())
+        yield daemon.user
+
+
+BUDGET = {"policy": (26, 0), "webhook": (26, 0), "idle: keep": (26, 3), "neither": (26, 8)}
+"""Writes of a release in two steps, and beyond them for each time the tool applies."""
+
+
+# Each pair takes a minute; the others are told in virtual time (tests/scenarios/test_gitops.py).
+@pytest.mark.parametrize(
+    ("way", "apply"),
+    [
+        ("policy", client_side),
+        ("policy", server_side),
+        ("webhook", server_side),
+        ("idle: keep", client_side),
+        ("neither", client_side),
+    ],
+)
+def test_a_tool_that_applies_everything_every_five_seconds_during_a_release(
+    cluster: Cluster, namespace: str, installation: Installation, way: str, apply: Apply
+):
+    if way == "webhook" and not cluster.is_local:
+        pytest.skip("the webhook is served on this machine")
+    app = App(cluster, namespace)
+    idle = {"idle": "keep"} if way == "idle: keep" else {}
+    with (
+        kept_by(way, installation) as user,
+        Git(app, apply, PLAN | STEPS | {"metric.latency-p99": "<= 2s"} | idle) as git,
+    ):
+        users, written = released(cluster, app, git, user)
+    base, each = BUDGET[way]
+    where = f"{way}, {apply.__name__.replace('_', ' ')}"
+    record(f"lost, a tool applies every 5 s, {where}", users.summary(), "0")
+    record(
+        f"writes of a release, {where}",
+        f"{len(written)}, {git.syncs} applies",
+        f"<= {base} + {each} each",
+    )
+    assert git.syncs >= 5
+    assert len(written) <= base + each * git.syncs, [str(r) for r in written]
+    if way != "neither":
+        assert [] == users.lost()
+    assert {"app": "app-primary"} == app.selector() or way == "neither"
+
+
+# --- buttons of Argo CD -------------------------------------------------------------------------------------------------
+
+
+def rights(namespace: str) -> dict[str, Any]:
+    """``rights.yaml`` for a namespace of the test's own."""
+    text = (ROOT / "deploy" / "argocd" / "rights.yaml").read_text(encoding="utf-8")
+    found: dict[str, Any] = yaml.safe_load(text)
+    found["metadata"]["namespace"] = namespace
+    return found
+
+
+def press(app: App, action: str) -> str:
+    """Press a button as Argo CD's account; what the API server refused."""
+    canary = app.object("canaries.canaryd.io")
+    assert canary is not None
+    patch = json.dumps(patch_of(action, canary))
+    try:
+        app.cluster.kubectl(
+            *(f"--as={ACCOUNT}", "-n", app.namespace, "patch", "canaries.canaryd.io", app.name),
+            *("--type=merge", "-p", patch),
+        )
+    except CommandFailed as error:
+        return str(error)
+    return ""
+
+
+def test_a_button_of_argo_cd_passes_the_policy_with_the_rights_of_the_sample_and_not_without(
+    cluster: Cluster, namespace: str, daemon: Daemon
+):
+    app = enrolled(
+        cluster, namespace, weights=None, steps="weight 20; gate qa; weight 50", interval="10s"
+    )
+    app.ship("two")
+    app.until_weight(20)
+    cluster.wait_for("the gate", lambda: app.status().get("gates"))
+    assert "may not" in press(app, "pause") or "forbidden" in press(app, "pause").lower()
+
+    cluster.apply([rights(namespace)], namespace=namespace)
+    cluster.wait_for("the rights", lambda: not press(app, "pause") or None, timeout_s=10)
+    cluster.wait_for("the pause", lambda: app.status().get("run", {}).get("pausedAt"))
+    assert f"paused by {ACCOUNT}" in app.status()["message"]
+    assert "Suspended" == health("canaryd.io_Canary", app.object("canaries.canaryd.io"))[0]
+    assert "it takes the verb" in press(app, "approve")
+    time.sleep(1.1)
+    assert "" == press(app, "resume")
+    cluster.wait_for("it goes on", lambda: not app.status().get("run", {}).get("pausedAt") or None)
+    assert "" == press(app, "abort")
+    app.until_phase("Failed", 10)
+    cluster.wait_for("the failure", lambda: says(app, "Stalled", "Aborted"), timeout_s=5)
+
+
+# --- commands of docs/gitops.md -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Page:
+    """Runs the commands of the page, by their numbers, about an app of the test."""
+
+    app: App
+
+    def command(self, number: int) -> str:
+        words = shlex.split(console(read("docs/gitops.md"))[number][0])
+        assert "kubectl" == words[0]
+        namespace, name = self.app.namespace, self.app.name
+        replaced = {"shop": namespace, "podinfo": name, "deployment/podinfo": f"deployment/{name}"}
+        words = [replaced.get(word, word) for word in words[1:]]
+        files = [str(ROOT / word) if word.startswith("deploy/") else word for word in words]
+        return self.app.cluster.kubectl(*files)
+
+
+def test_every_command_of_the_page_on_gitops_does_what_the_page_says(
+    cluster: Cluster, namespace: str, installation: Installation
+):
+    with running(installation):
+        app = enrolled(cluster, namespace, **STEPS)
+        page = Page(app)
+        page.command(0)
+        with pytest.raises(CommandFailed, match="timed out"):
+            page.command(1)
+        page.command(2)
+        cluster.wait_for(
+            "the primary's replicas", lambda: app.replicas_of("app-primary") == 3 or None
+        )
+        app.ship("two")
+        cluster.wait_for("the condition", lambda: says(app, "Reconciling", "Progressing"))
+    page.command(5)
+    assert {"Reconciling", "Stalled"} & set(conditions(app)) == set()
+
+    for found in ("argocd", "shop"):
+        cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": found}}])
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}}
+    cluster.apply([settings | {"data": {"kept": "yes"}}], namespace="argocd")
+    try:
+        page.command(3)
+        page.command(4)
+        data = cluster.get("configmap", "argocd-cm", "-n", "argocd")["data"]
+        assert "yes" == data["kept"]
+        assert "resource.customizations.health.apps_Deployment" in data
+        assert "argocd-canaries" in cluster.kubectl("get", "rolebinding", "-n", "shop")
+    finally:
+        cluster.kubectl("delete", "namespace", "argocd", "shop", "--wait=false")

@@ -115,14 +115,17 @@ def test_E6_E7_a_failed_revision_that_is_taken_back_ends_the_complaint_and_fails
     scene.app.ship("two", BAD)
     scene.until_phase("Failed")
     scene.app.ship("one")
-    scene.until_phase("Initialized", 30)
+    scene.until("no complaint", lambda status: status.get("phase") != "Failed", 30)
     scene.app.ship("two", BAD)
     scene.until_phase("Failed")
     assert ["Failed", "Failed"] == scene.results()
     assert "one" == scene.app.primary_message()
 
 
-@story(weights="20", **{"hook.smoke": "pre-rollout svc://receiver", "hook.smoke.timeout": "3s"})
+@story(
+    weights="20",
+    **{"hook.smoke": "pre-rollout svc://receiver/status/200", "hook.smoke.timeout": "3s"},
+)
 def test_E8_the_same_revision_is_tried_again_when_the_cause_was_mended_outside(scene: Scene):
     scene.app.ship("two")
     scene.until_phase("Failed")
@@ -202,14 +205,14 @@ def test_F28_pods_that_are_evicted_on_both_sides_fail_no_run(scene: Scene):
 def test_F20_a_primary_with_an_unready_pod_holds_the_run_and_is_promoted_over_later(scene: Scene):
     scene.app.ship("two")
     scene.until_weight(20)
-    make_unready(scene.app.pod_addresses("app=app-primary")[0])
+    pods = scene.app.cluster.get("pods", "-n", scene.app.namespace, "-l", "app=app-primary")
+    unready = pods["items"][0]
+    make_unready(unready["status"]["podIP"])
     scene.until("it is held", lambda s: "primary" in str(s.get("message")), 30)
     assert 20 == scene.status["canaryWeight"]
     time.sleep(12)
     assert 20 == scene.status["canaryWeight"]
-    for pod in scene.app.pod_names("app=app-primary"):
-        scene.kubectl("delete", "pod", pod, "--wait=false")
-        scene.app.cluster.wait_for_rollout("app-primary", namespace=scene.app.namespace)
+    scene.kubectl("delete", "pod", unready["metadata"]["name"], "--wait=false")
     scene.until_phase("Succeeded")
 
 
@@ -266,7 +269,7 @@ def test_U8_everybody_in_one_step_and_back_to_the_primary_step_by_step(scene: Sc
     },
 )
 def test_E13_blue_green_of_a_Service_with_a_hook_a_load_test_and_a_gate(scene: Scene):
-    scene.app.ship("two")
+    scene.app.ship("two", by="ci")
     scene.until("the gate", lambda status: status.get("gates"))
     assert {"one"} == set(scene.users.versions())
     assert 0 == canaryd(scene, "approve", "app", "--gate", "go").returncode

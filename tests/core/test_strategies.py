@@ -1,6 +1,7 @@
 """Every strategy as the core runs it: the same engine, other stages."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -225,6 +226,20 @@ def test_users_go_back_to_the_primary_step_by_step():
     world.settle(300)
     assert [20, 50, 30, 10, 0] == [r.weight for r in routings(world)]
     assert (Phase.SUCCEEDED, []) == (world.state.phase, world.violations)
+
+
+@pytest.mark.parametrize("step", ["20", "25"])
+def test_each_step_back_lasts_an_interval_the_last_one_too(step):
+    world = planned(PLAN | {"promotion-step-weight": step})
+    world.deploy("B")
+    world.settle(300)
+    written = [
+        (t, a.routing.weight) for t, d in world.log for a in d.actions if isinstance(a, WriteRoute)
+    ]
+    last = max(n for n, (_, weight) in enumerate(written) if weight == 50)
+    back = [t for t, _ in written[last + 1 :]]
+    assert len(back) >= 2
+    assert {10.0} == {later - earlier for earlier, later in pairwise(back)}
 
 
 # --- failures ---

@@ -200,6 +200,8 @@ def hand_back(snap: Snapshot, now: float) -> Decision | None:
     state, run = state_of(snap), run_of(snap)
     if state.phase is not Phase.PROMOTING:
         return None
+    if run.handing_back and (waiting := _keeps_its_share(snap, now)) is not None:
+        return waiting
     if run.weight > spec_of(snap).promotion_step_weight:
         return _hand_back_some(snap, now)
     message = f"primary runs {run.revision}; all users to the primary"
@@ -220,13 +222,19 @@ def hand_back(snap: Snapshot, now: float) -> Decision | None:
     return acts(Reason.FINALISING, message, SaveState(saved), retreat())
 
 
+def _keeps_its_share(snap: Snapshot, now: float) -> Decision | None:
+    """Each step of handing back lasts an interval."""
+    run, spec = run_of(snap), spec_of(snap)
+    left = run.step_started_at + max(spec.interval_s, snap.propagation_s) - now
+    if left <= 0:
+        return None
+    text = f"the primary gets its users back: weight {run.weight}"
+    return waits(snap, Reason.PROMOTING, text, after=left)
+
+
 def _hand_back_some(snap: Snapshot, now: float) -> Decision:
     """Users go back to the primary by ``promotion-step-weight`` an interval."""
     state, run, spec = state_of(snap), run_of(snap), spec_of(snap)
-    begun = run.step_started_at if run.handing_back else 0.0
-    if (left := begun + max(spec.interval_s, snap.propagation_s) - now) > 0:
-        text = f"the primary gets its users back: weight {run.weight}"
-        return waits(snap, Reason.PROMOTING, text, after=left)
     weight = run.weight - spec.promotion_step_weight
     message = f"primary runs {run.revision}; weight {run.weight} -> {weight}"
     moved = replace(

@@ -5,21 +5,15 @@ The Deployment controller here is the real one, and so are the admission policie
 
 import json
 import shlex
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import yaml
 
 from canaryd.core import names
-from tests.cluster import manifests
-from tests.cluster.app import PLAN, App
-from tests.cluster.audit import AuditLog, Request
+from tests.cluster.app import App
 from tests.cluster.daemon import ROOT, Daemon, Installation, running
 from tests.cluster.figures import record
 from tests.cluster.local.client import Cluster
@@ -130,151 +124,6 @@ def test_leaving_in_mid_run_takes_the_conditions_along(
     assert {"Available", "Progressing"} == set(conditions(app))
     managers = {e["manager"] for e in live(app)["metadata"]["managedFields"]}
     assert names.STATUS_MANAGER not in managers
-
-
-# --- what they write back -----------------------------------------------------------------------------------------------
-
-Apply = Callable[[Cluster, str, list[dict[str, Any]]], None]
-
-
-def server_side(cluster: Cluster, namespace: str, objects: list[dict[str, Any]]) -> None:
-    cluster.kubectl(
-        *("apply", "--server-side", "--force-conflicts", "--field-manager=argocd-controller"),
-        *("-n", namespace, "-f", "-"),
-        input=listed(objects),
-    )
-
-
-def client_side(cluster: Cluster, namespace: str, objects: list[dict[str, Any]]) -> None:
-    cluster.kubectl("apply", "-n", namespace, "-f", "-", input=listed(objects))
-
-
-def listed(objects: list[dict[str, Any]]) -> str:
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-
-
-@dataclass
-class Git:
-    """``with Git(app, apply, plan) as git:``: everything that is in Git is applied every five seconds."""
-
-    app: App
-    apply: Apply
-    plan: dict[str, str]
-    version: str = "one"
-    syncs: int = 0
-    troubles: list[Exception] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def objects(self) -> list[dict[str, Any]]:
-        made = self.app._deployment(self.version)
-        made["metadata"]["annotations"] = {f"canaryd.io/{k}": v for k, v in self.plan.items()}
-        made["metadata"]["labels"] = {"app.kubernetes.io/instance": self.app.name}
-        name = self.app.name
-        return [
-            made,
-            manifests.service(name),
-            manifests.ingress(name, host=self.app.host, backend=name),
-        ]
-
-    def __enter__(self) -> Self:
-        self.apply(self.app.cluster, self.app.namespace, self.objects())
-        self._thread = threading.Thread(target=self._go_on, name="git", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=60)
-        assert [] == self.troubles
-
-    def _go_on(self) -> None:
-        while not self._stop.wait(EVERY_S):
-            try:
-                self.apply(self.app.cluster, self.app.namespace, self.objects())
-            except CommandFailed as error:
-                self.troubles.append(error)
-            self.syncs += 1
-
-
-WRITES = {"create", "patch", "update", "delete"}
-
-
-def released(cluster: Cluster, app: App, git: Git, user: str) -> tuple[Users, list[Request]]:
-    """A release with the tool at work from before the enrolment until after the end; what was written in it."""
-    app.until_phase("Initialized", 90)
-    with Users(cluster.ingress_url, app.host, rate=100) as users:
-        cluster.wait_for("users", lambda: users.versions()["one"] > 100 or None)
-        time.sleep(3 * EVERY_S)
-        audit = AuditLog(cluster.audit_log, user) if cluster.is_local else None
-        git.syncs, git.version = 0, "two"
-        app.until_phase("Succeeded", 180)
-        time.sleep(3 * EVERY_S)
-    assert "two" == app.primary_message()
-    written = [r for r in audit.counted() if r.verb in WRITES and r.code < 400] if audit else []
-    return users, written
-
-
-@contextmanager
-def kept_by(way: str, installation: Installation) -> Iterator[str]:
-    """A daemon under one of the ways; yields its user."""
-    with ExitStack() as stack:
-        if way == "webhook":
-            installation = stack.enter_context(installation.by_webhook())
-        daemon = stack.enter_context(running(installation))
-        if way == "webhook":
-            installation.until_webhook()
-        if way == "neither":
-            stack.enter_context(installation.without_policies())
-        yield daemon.user
-
-
-BUDGET = {"policy": (26, 0), "webhook": (26, 0), "idle: keep": (26, 3), "neither": (26, 8)}
-"""Writes of a release in two steps, and beyond them for each time the tool applies."""
-
-
-# Each pair takes a minute; the others are told in virtual time (tests/scenarios/test_gitops.py).
-@pytest.mark.parametrize(
-    ("way", "apply"),
-    [
-        ("policy", client_side),
-        ("policy", server_side),
-        ("webhook", server_side),
-        ("idle: keep", client_side),
-        ("neither", client_side),
-    ],
-)
-def test_a_tool_that_applies_everything_every_five_seconds_during_a_release(
-    cluster: Cluster, namespace: str, installation: Installation, way: str, apply: Apply
-):
-    if way == "webhook" and not cluster.is_local:
-        pytest.skip("the webhook is served on this machine")
-    app = App(cluster, namespace)
-    idle = {"idle": "keep"} if way == "idle: keep" else {}
-    with (
-        kept_by(way, installation) as user,
-        Git(app, apply, PLAN | STEPS | {"metric.latency-p99": "<= 2s"} | idle) as git,
-    ):
-        users, written = released(cluster, app, git, user)
-    base, each = BUDGET[way]
-    where = f"{way}, {apply.__name__.replace('_', ' ')}"
-    record(f"lost, a tool applies every 5 s, {where}", users.summary(), "0")
-    record(
-        f"writes of a release, {where}",
-        f"{len(written)}, {git.syncs} applies",
-        f"<= {base} + {each} each",
-    )
-    assert git.syncs >= 5
-    assert len(written) <= base + each * git.syncs, [str(r) for r in written]
-    if way != "neither":
-        assert [] == users.lost()
-    assert {"app": "app-primary"} == app.selector() or way == "neither"
 
 
 # --- buttons of Argo CD -------------------------------------------------------------------------------------------------

@@ -4,6 +4,9 @@ Looking goes through a watch-free poll of the API server as administrator, so it
 """
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
@@ -95,6 +98,17 @@ class App:
         )
         made["spec"]["template"]["spec"] |= self.pod_spec
         return made
+
+    def canaryd(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """What somebody types in the app's namespace, as administrator."""
+        return subprocess.run(
+            [sys.executable, "-m", "canaryd", *words, "-n", self.namespace],
+            env={**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     # --- looking ------------------------------------------------------------------------------------------------------
 

@@ -42,12 +42,17 @@ def installation(
 @pytest.fixture
 def undisturbed(cluster: Cluster, installation: Installation) -> None:
     """The apps of earlier tests are gone: what is counted and timed from here on is the test's own."""
-    cluster.wait_for(
-        "an end of what earlier tests left",
-        lambda: not cluster.get("canaries.canaryd.io", "-A")["items"] or None,
-        timeout_s=180,
-        interval_s=1,
-    )
+
+    def is_quiet() -> bool | None:
+        ending = {
+            found["metadata"]["name"]
+            for found in cluster.get("namespaces")["items"]
+            if found["status"]["phase"] == "Terminating"
+        }
+        apps = cluster.get("canaries.canaryd.io", "-A")["items"]
+        return ending.isdisjoint(app["metadata"]["namespace"] for app in apps) or None
+
+    cluster.wait_for("an end of earlier tests' apps", is_quiet, timeout_s=180, interval_s=1)
 
 
 @pytest.fixture

@@ -28,21 +28,21 @@ RATE = 25.0
 AT_ONCE = 8
 
 Status = Mapping[str, Any]
-Told = Mapping[str, "Future[None]"]
+Told = Mapping[str, "Future[int]"]
+"""By name; what comes of a story is how many requests its users made."""
 
 
 class Moment(NamedTuple):
     """What a status said, as far as a story asks about its past."""
 
     phase: str
-    reason: str
     weight: int
     revision: str
 
 
 @dataclass
 class Board:
-    """The status of every Canary, by namespace, and what each has been."""
+    """The status of the Canary of every namespace, of which a story has one, and what each has been."""
 
     cluster: Cluster
     statuses: dict[str, Status] = field(default_factory=dict)
@@ -70,7 +70,6 @@ class Board:
             for namespace, status in self.statuses.items():
                 moment = Moment(
                     status.get("phase", ""),
-                    status.get("reason", ""),
                     status.get("canaryWeight", 0),
                     (status.get("run") or {}).get("revision", ""),
                 )
@@ -118,12 +117,6 @@ class Scene:
         """How the runs ended, oldest first."""
         return [entry["result"] for entry in self.status.get("history") or ()]
 
-    def ships(self, version: str, *args: str) -> None:
-        """Another version; returns when the daemon has begun with it, or gone on to it."""
-        before = len(self.past)
-        self.app.ship(version, *args)
-        self.until(f"a run of {version}", lambda _: len(self.past) > before, 30)
-
     def kubectl(self, *words: str) -> str:
         return self.app.cluster.kubectl(*words, "-n", self.app.namespace)
 
@@ -155,7 +148,7 @@ def story(*, loses: bool = False, **plan: str | None) -> Callable[[Callable[[Sce
     return register
 
 
-def _tell(name: str, cluster: Cluster, board: Board) -> None:
+def _tell(name: str, cluster: Cluster, board: Board) -> int:
     tell, plan, loses = STORIES[name]
     namespace = cluster.create_namespace("story")
     try:
@@ -170,6 +163,7 @@ def _tell(name: str, cluster: Cluster, board: Board) -> None:
             tell(scene)
             time.sleep(3)
         assert loses or [] == users.lost(since), users.summary(since)
+        return users.sent
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 

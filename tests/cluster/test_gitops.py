@@ -1,6 +1,6 @@
-"""GitOps tools beside canaryd on a real API server: what they see of a release, and what they write back in one.
+"""GitOps tools beside canaryd on a real API server: what they see of a release, and what their buttons may do.
 
-The Deployment controller here is the real one, and so are the admission policies, the webhook, and kubectl's two ways to apply.
+The Deployment controller here is the real one, and so are the admission policies.
 """
 
 import json
@@ -27,7 +27,6 @@ from tests.fakes.kstatus import kstatus
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("undisturbed")]
 
 STEPS = {"interval": "10s", "weights": "20,50"}
-EVERY_S = 5.0
 ACCOUNT = "system:serviceaccount:argocd:argocd-server"
 
 

@@ -1,8 +1,5 @@
 """A run steered by people with the command line, against the real API server, its policies and pods: nobody is lost."""
 
-import os
-import subprocess
-import sys
 import time
 
 import pytest
@@ -17,15 +14,8 @@ pytestmark = pytest.mark.cluster
 
 
 def canaryd(app: App, *words: str, fails: int = 0) -> str:
-    """What somebody types, as administrator; the exit code is part of the claim."""
-    done = subprocess.run(
-        [sys.executable, "-m", "canaryd", *words, "-n", app.namespace],
-        env={**os.environ, "KUBECONFIG": str(app.cluster.kubeconfig)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    """What a command says; its exit code is part of the claim."""
+    done = app.canaryd(*words)
     assert fails == done.returncode, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 

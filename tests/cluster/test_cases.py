@@ -275,6 +275,8 @@ def test_U8_everybody_in_one_step_and_back_to_the_primary_step_by_step(scene: Sc
         "metric.latency-p99": None,
         "gate.go": "promotion",
         "hook.smoke": "pre-rollout svc://app-canary/status/200",
+        # kube-proxy learns of the pods up to a second after their EndpointSlice does.
+        "hook.smoke.retries": "3",
         "load-test.get": "GET / rate=20 for=3s",
     },
 )
